@@ -1,0 +1,1 @@
+"""Data sets by name, augmentation, splits and the latency cache."""

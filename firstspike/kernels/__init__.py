@@ -1,0 +1,1 @@
+"""Compiled kernels: pure functions over numpy arrays, no objects, no files, no torch."""

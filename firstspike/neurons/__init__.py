@@ -1,0 +1,1 @@
+"""Gradient-trained spiking neurons as plain torch modules."""

@@ -1,0 +1,1 @@
+"""Event-driven first-spike readouts trained by supervised STDP."""

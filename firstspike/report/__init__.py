@@ -1,0 +1,1 @@
+"""Metrics, plots, TensorBoard pages and activation maps of a run."""
