@@ -1,0 +1,82 @@
+"""What several rooms need and no library gives: seeds, the choice of a device, whole files, durations."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from firstspike.errors import UserError
+from firstspike.files import atomic_write, remove_leftovers, write_bytes, write_json, write_text
+from firstspike.report.text import human_duration
+
+__all__ = [
+    "DEVICES",
+    "Device",
+    "atomic_write",
+    "choose_device",
+    "generator",
+    "human_duration",
+    "remove_leftovers",
+    "seed_sequence",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def seed_sequence(seed: int, *key: str | int) -> np.random.SeedSequence:
+    """The seed of one draw, a function of (seed, names and numbers) alone, the same on all machines.
+
+    The whole key is hashed at once, because SeedSequence([1]) equals SeedSequence([1, 0]).
+    """
+    parts = [seed, *key]
+    if not all(isinstance(part, str | int | np.integer) for part in parts):
+        raise TypeError(f"a seed's key holds strings and whole numbers only, not {parts}")
+    text = json.dumps([part if isinstance(part, str) else int(part) for part in parts])
+    return np.random.SeedSequence(
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    )
+
+
+def generator(seed: int, *key: str | int) -> np.random.Generator:
+    """A fresh generator for one draw; see seed_sequence."""
+    return np.random.Generator(np.random.PCG64(seed_sequence(seed, *key)))
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the line that says why it was picked."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"device: {self.name} ({self.reason})"
+
+
+def choose_device(name: str, *, batched: bool = False) -> Device:
+    """The device for a run: `batched` says whether its work comes in mini-batches that can fill a GPU.
+
+    Exact online rules learn one image after the other and leave a GPU idle, so `auto` keeps them on the CPU.
+    """
+    if name not in DEVICES:
+        raise UserError(f"unknown device {name!r}: choose one of {', '.join(DEVICES)}")
+    if name == "cpu":
+        return Device("cpu", "as asked")
+    if name == "auto" and not batched:
+        return Device("cpu", "compiled kernels; these rules learn one image after the other")
+    if name == "auto":
+        found = next((gpu for gpu in ("cuda", "mps") if _available(gpu)), None)
+        return Device(found, "the fastest here") if found else Device("cpu", "no GPU found")
+    if not _available(name):
+        raise UserError(f"--device {name}: no such device is available here; choose --device cpu or auto")
+    return Device(name, "as asked")
+
+
+def _available(gpu: str) -> bool:
+    import torch
+
+    return torch.cuda.is_available() if gpu == "cuda" else torch.backends.mps.is_available()
