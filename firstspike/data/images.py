@@ -1,0 +1,196 @@
+"""Readers of the image data sets that have a name: where their files lie, what their classes are called."""
+
+from __future__ import annotations
+
+import string
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from firstspike.data import download as net
+from firstspike.data.dataset import DataMissing, Dataset, resize
+from firstspike.data.folders import load_folder
+from firstspike.data.idx import find_idx, read_idx
+from firstspike.data.splits import split
+from firstspike.errors import UserError
+
+DIGITS = tuple(string.digits)
+FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+# EMNIST balanced merges the lower-case letters that look like their capitals (Cohen et al. 2017, table II).
+EMNIST_BALANCED = tuple(string.digits + string.ascii_uppercase + "abdefghnqrt")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """A data set of four IDX files: train images, train labels, test images, test labels, without `.gz`."""
+
+    name: str
+    folder: str
+    files: tuple[str, str, str, str]
+    class_names: tuple[str, ...]
+    fetch: Callable[[Path], None]
+    mirror: bool = False
+    transposed: bool = False
+
+
+def _mnist_like(name: str, folder: str, class_names: tuple[str, ...], *, mirror: bool = False) -> IdxSet:
+    files = tuple(
+        f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+    )
+    return IdxSet(name, folder, files, class_names, partial(net.fetch_mnist_like, folder), mirror)
+
+
+def _emnist(kind: str, class_names: tuple[str, ...]) -> IdxSet:
+    files = tuple(
+        f"emnist-{kind}-{part}-{what}-ubyte"
+        for part in ("train", "test")
+        for what in ("images-idx3", "labels-idx1")
+    )
+    fetch = partial(net.fetch_emnist, names=[f"{file}.gz" for file in files])
+    return IdxSet(f"emnist-{kind}", "EMNIST", files, class_names, fetch, transposed=True)
+
+
+IDX_SETS = (
+    _mnist_like("mnist", "MNIST", DIGITS),
+    _mnist_like("fashion-mnist", "FashionMNIST", FASHION, mirror=True),
+    _mnist_like("kmnist", "KMNIST", KUZUSHIJI),
+    _emnist("digits", DIGITS),
+    _emnist("balanced", EMNIST_BALANCED),
+)
+
+
+def read_idx_set(row: IdxSet, root: Path, download: bool) -> Dataset:
+    """The data set of `row` from `root/<folder>/raw`; absent files are downloaded first if they may be."""
+    raw = root / row.folder / "raw"
+    absent = [file for file in row.files if find_idx(raw, file) is None]
+    if absent:
+        _obtain(row.name, f"{absent[0]}[.gz] in {raw}", download, lambda: row.fetch(raw))
+    train_images, test_images = (read_idx(find_idx(raw, file), 3) for file in row.files[::2])
+    train_labels, test_labels = (
+        read_idx(find_idx(raw, file), 1).astype(np.int64) for file in row.files[1::2]
+    )
+    if row.transposed:  # EMNIST's files hold columns before rows
+        train_images, test_images = (
+            np.ascontiguousarray(a.swapaxes(1, 2)) for a in (train_images, test_images)
+        )
+    return Dataset(
+        row.name, train_images, train_labels, test_images, test_labels, row.class_names, row.mirror
+    )
+
+
+def _obtain(name: str, wanted: str, download: bool, fetch: Callable[[], None]) -> None:
+    """Fetch what is absent, or say in one line what was looked for where and what can be done."""
+    reason = "downloads are off"
+    if download:
+        try:
+            return fetch()
+        except DataMissing as error:
+            reason = str(error)
+    raise DataMissing(
+        f"data set {name}: looked for {wanted}, and {reason}; put the files there, or name the folder that "
+        "holds them by --data-dir or $FIRSTSPIKE_DATA, or take --dataset digits, which needs no files"
+    )
+
+
+def read_digits(root: Path, download: bool) -> Dataset:
+    """scikit-learn's 8x8 digits, enlarged to 28x28 (round(v 255 / 16), then Pillow's bilinear filter).
+
+    The test set is a fixed stratified fifth (359 of 1,797), the same for every seed.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = resize(np.round(bunch.images * (255 / 16)).astype(np.uint8), (28, 28))
+    labels = bunch.target.astype(np.int64)
+    train, test = split(labels, 0.2, seed=0)
+    return Dataset("digits", images[train], labels[train], images[test], labels[test], DIGITS)
+
+
+def read_cifar10(root: Path, download: bool) -> Dataset:
+    """CIFAR-10 from its binary version, packed or not, or from the folder that torchvision unpacks.
+
+    Each binary batch holds 10,000 records: a label, then 32x32 bytes of red, green and blue (Krizhevsky
+    2009).
+    """
+    names = [f"data_batch_{n}.bin" for n in range(1, 6)] + ["test_batch.bin"]
+    archive, folder = root / net.CIFAR10_BINARY[0], root / "cifar-10-batches-bin"
+    if not folder.is_dir() and not archive.is_file():
+        if (root / "cifar-10-batches-py").is_dir():
+            return _cifar10(*net.verified_cifar10(root))
+        _obtain(
+            "cifar10",
+            f"{archive.name} or {folder.name}/ in {root}",
+            download,
+            lambda: net.fetch_cifar10(root),
+        )
+    batches = _files_of(folder, names) if folder.is_dir() else _members_of(archive, names)
+    records = [_cifar_records(batches, name) for name in names]
+    train, test = np.concatenate(records[:5]), records[5]
+    return _cifar10(*((r[:, 1:].reshape(-1, 3, 32, 32), r[:, 0].astype(np.int64)) for r in (train, test)))
+
+
+def _cifar10(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Dataset:
+    return Dataset("cifar10", *train, *test, CIFAR10, mirror=True)
+
+
+def _files_of(folder: Path, names: list[str]) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def _members_of(archive: Path, names: list[str]) -> dict[str, bytes]:
+    """The members `names` of a tar, by their file names, in one pass; others are not looked at."""
+    found = {}
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                name = member.name.rpartition("/")[2]
+                if member.isreg() and name in names and member.size < 2**28:
+                    found[name] = tar.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{archive} is not a readable tar, or truncated ({error}); fetch it again") from error
+    return found
+
+
+def _cifar_records(batches: dict[str, bytes], name: str) -> np.ndarray:
+    if name not in batches:
+        raise UserError(f"cifar10: {name} is missing beside the other batches; fetch the data set again")
+    if not batches[name] or len(batches[name]) % CIFAR10_RECORD:
+        raise UserError(f"cifar10: {name} is truncated, {len(batches[name])} bytes; fetch the data set again")
+    return np.frombuffer(batches[name], np.uint8).reshape(-1, CIFAR10_RECORD)
+
+
+def read_cifar10_jpeg(root: Path, download: bool) -> Dataset:
+    """CIFAR-10 as JPEG files in class folders: `cifar10-jpeg.tar.gz`, or the folder `cifar10-jpeg`."""
+    path = next((p for p in (root / "cifar10-jpeg", root / "cifar10-jpeg.tar.gz") if p.exists()), None)
+    if path is None:
+        raise DataMissing(
+            f"data set cifar10-jpeg: looked for cifar10-jpeg.tar.gz or cifar10-jpeg/ in {root}; name the "
+            "folder with it by --data-dir or $FIRSTSPIKE_DATA, or take --dataset digits, which needs no files"
+        )
+    return load_folder(path, name="cifar10-jpeg", image_size=32, seed=0, mirror=True)
+
+
+READERS: dict[str, Callable[[Path, bool], Dataset]] = {
+    "digits": read_digits,
+    "cifar10": read_cifar10,
+    "cifar10-jpeg": read_cifar10_jpeg,
+    **{row.name: partial(read_idx_set, row) for row in IDX_SETS},
+}
