@@ -59,7 +59,7 @@ def confusion_matrix(metrics: Metrics) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(16.0, 4.0 + 0.34 * len(names))
     figure = new_figure(side + 0.9, side)
-    left, right, scale = figure.subplots(1, 3, width_ratios=[len(names), 1.0, 0.04 * len(names) + 0.1])
+    left, right, scale = figure.subplots(1, 3, width_ratios=[len(names), 1.0, 0.02 * len(names) + 0.3])
     image = _cells(left, shares[:, :-1], counts[:, :-1])
     _cells(right, shares[:, -1:], counts[:, -1:])
     size = 9 if len(names) <= 20 else 7
@@ -177,7 +177,7 @@ def _accuracy_panel(axes: Axes, records: Sequence[EpochRecord]) -> None:
     if best:
         height = 100 * records[best[-1]].validation_accuracy
         axes.plot(best[-1] + 1, height, "*", color=COLOURS[1], markersize=13, label=f"best: {height:.2f} %")
-    axes.set_ylim(0, 101)
+    axes.set(xlim=(0.5, len(records) + 0.5), ylim=(0, 101))
     axes.grid(axis="y", color="#E5E5E5")
     tidy(axes, "Accuracy", f"epoch of {_phases(records)}", "% of images")
 
@@ -218,18 +218,27 @@ def features(layers: Mapping[str, np.ndarray], *, per_row: Mapping[str, int] | N
 
     Each picture is scaled by its own largest value; `per_row` sets how many of a layer stand in a row.
     """
-    width = 11.0
-    mosaics = {name: mosaic(images, (per_row or {}).get(name)) for name, images in layers.items()}
-    heights = [width * tiles.shape[0] / tiles.shape[1] + 0.45 for tiles in mosaics.values()]
-    figure = new_figure(width, sum(heights) or 1.0)
-    blocks = np.atleast_1d(figure.subplots(max(1, len(mosaics)), 1, height_ratios=heights or [1.0]))
-    for axes, (name, tiles) in zip(blocks, mosaics.items(), strict=False):
-        maps, rows, columns = layers[name].shape[:3]
-        axes.imshow(tiles, interpolation="nearest")
-        axes.set_title(
-            f"{name}: {maps} maps, each sees {rows} × {columns} pixels", loc="left", fontsize=11, color=INK
-        )
-    for axes in blocks:
+    pictures = {}
+    for name, images in layers.items():
+        maps, rows, columns = images.shape[:3]
+        title = f"{name}: {maps} maps, each sees {rows} × {columns} pixels"
+        pictures[title] = mosaic(images, (per_row or {}).get(name))
+    return stacked(pictures)
+
+
+def stacked(pictures: Mapping[str, np.ndarray]) -> Figure:
+    """Pictures uint8 (height, width, 3) one below the other, each under its title, wide where they may."""
+    width, largest_pixel = 11.0, 0.09  # inches
+    heights = [
+        picture.shape[0] * min(width / picture.shape[1], largest_pixel) + 0.45
+        for picture in pictures.values()
+    ]
+    figure = new_figure(width, sum(heights))
+    blocks = np.atleast_1d(figure.subplots(len(pictures), 1, height_ratios=heights))
+    for axes, (title, picture) in zip(blocks, pictures.items(), strict=True):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_anchor("W")
+        tidy(axes, title)
         axes.set_axis_off()
     return figure
 
@@ -239,17 +248,22 @@ def mosaic(images: np.ndarray, per_row: int | None = None, *, gap: int = 1) -> n
 
     Zero is middle grey; each picture is scaled by its own largest absolute value.
     """
-    maps, height, width = images.shape[:3]
-    peak = np.abs(images).reshape(maps, -1).max(axis=1).reshape(-1, *[1] * (images.ndim - 1))
+    peak = np.abs(images).reshape(len(images), -1).max(axis=1).reshape(-1, *[1] * (images.ndim - 1))
     tones = np.uint8(np.rint(127.5 + 127.5 * images / np.where(peak > 0, peak, 1)))
     tones = tones if tones.ndim == 4 else np.repeat(tones[..., None], 3, axis=-1)
+    return sheet(tones, per_row, gap=gap)
+
+
+def sheet(tiles: np.ndarray, per_row: int | None = None, *, gap: int = 1) -> np.ndarray:
+    """Tiles uint8 (M, h, w, 3) in rows on white, `gap` pixels apart, as one picture (height, width, 3)."""
+    maps, height, width = tiles.shape[:3]
     columns = min(maps, per_row or _columns(maps))
     rows = -(-maps // columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-    for i, tile in enumerate(tones):
+    page = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    for i, tile in enumerate(tiles):
         top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
+        page[top : top + height, left : left + width] = tile
+    return page
 
 
 def _columns(maps: int) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -45,11 +47,13 @@ class EpochRecord:
 def flat_rows(records: Iterable[EpochRecord]) -> tuple[list[str], list[dict[str, Any]]]:
     """Records as a table: column names and flat rows, with `rate.NAME` and `convergence.LAYER` as columns.
 
-    Columns come in the order of the fields, then in order of first appearance.
+    Columns come in the order of the fields, those of rates and layers in order of first appearance.
     """
     rows = [_flat(record) for record in records]
     fixed = [name for name in EpochRecord.__dataclass_fields__ if name not in ("rates", "convergence")]
-    return list(dict.fromkeys([*fixed, *(name for row in rows for name in row)])), rows
+    seen = dict.fromkeys(name for row in rows for name in row)
+    families = [[name for name in seen if name.startswith(prefix)] for prefix in ("rate.", "convergence.")]
+    return [*fixed, *families[0], *families[1]], rows
 
 
 def _flat(record: EpochRecord) -> dict[str, Any]:
@@ -58,3 +62,21 @@ def _flat(record: EpochRecord) -> dict[str, Any]:
     row |= {f"rate.{name}": value for name, value in rates.items()}
     row |= {f"convergence.{layer}": value for layer, value in convergence.items()}
     return {name: value for name, value in row.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few images to look at: uint8 (n, H, W[, 3]), their latencies uint8 (n, C, H, W), labels (n,)."""
+
+    images: np.ndarray
+    latencies: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a hidden layer makes of images: features (N, D), labels (N,), thumbnails uint8 (N, H, W[, 3])."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    thumbnails: np.ndarray
