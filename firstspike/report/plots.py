@@ -243,7 +243,7 @@ def stacked(pictures: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def mosaic(images: np.ndarray, per_row: int | None = None, *, gap: int = 1) -> np.ndarray:
+def mosaic(images: np.ndarray, per_row: int | None = None) -> np.ndarray:
     """Pictures (M, h, w) or (M, h, w, 3), values of either sign, as one uint8 picture (height, width, 3).
 
     Zero is middle grey; each picture is scaled by its own largest absolute value.
@@ -251,23 +251,23 @@ def mosaic(images: np.ndarray, per_row: int | None = None, *, gap: int = 1) -> n
     peak = np.abs(images).reshape(len(images), -1).max(axis=1).reshape(-1, *[1] * (images.ndim - 1))
     tones = np.uint8(np.rint(127.5 + 127.5 * images / np.where(peak > 0, peak, 1)))
     tones = tones if tones.ndim == 4 else np.repeat(tones[..., None], 3, axis=-1)
-    return sheet(tones, per_row, gap=gap)
+    return sheet(tones, per_row)
 
 
-def sheet(tiles: np.ndarray, per_row: int | None = None, *, gap: int = 1) -> np.ndarray:
-    """Tiles uint8 (M, h, w, 3) in rows on white, `gap` pixels apart, as one picture (height, width, 3)."""
+def sheet(tiles: np.ndarray, per_row: int | None = None, *, paper: int = 255) -> np.ndarray:
+    """Tiles uint8 (M, h, w, 3) in rows, one pixel of paper apart, as one picture (height, width, 3)."""
     maps, height, width = tiles.shape[:3]
-    columns = min(maps, per_row or _columns(maps))
+    columns = min(maps, per_row or full_rows(maps, aspect=2.5))
     rows = -(-maps // columns)
-    page = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    page = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, 3), paper, np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        top, left = 1 + i // columns * (height + 1), 1 + i % columns * (width + 1)
         page[top : top + height, left : left + width] = tile
     return page
 
 
-def _columns(maps: int) -> int:
-    """Pictures in a row for a sheet about 2.5 times as wide as high, in full rows where that is near."""
-    wanted = max(1, round((2.5 * maps) ** 0.5))
+def full_rows(maps: int, *, aspect: float) -> int:
+    """Square tiles in a row for a sheet `aspect` times as wide as high, in full rows where that is near."""
+    wanted = max(1, round((aspect * maps) ** 0.5))
     nearby = [n for n in range(max(1, wanted - wanted // 4), wanted + wanted // 4 + 1) if maps % n == 0]
     return min(nearby, key=lambda n: abs(n - wanted), default=wanted)

@@ -171,4 +171,4 @@ def test_mosaic_scales_each_picture_by_itself():
 
 
 def test_full_rows_are_preferred():
-    assert [plots._columns(maps) for maps in (30, 75, 150, 200, 250)] == [10, 15, 15, 20, 25]
+    assert [plots.full_rows(maps, aspect=2.5) for maps in (30, 75, 150, 200, 250)] == [10, 15, 15, 20, 25]
