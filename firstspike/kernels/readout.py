@@ -1,0 +1,274 @@
+"""The forward pass of a layer of single-spike IF or LIF neurons over a list of events, and its decision.
+
+N neurons, I inputs, S samples, L events in order of time. The membrane V of a neuron adds the weight of every
+event in float32, in order; events of one time form a group, and a neuron fires, once, at the time of the
+first group after which V exceeds its threshold strictly. An event at `max_time` or later ends the pass.
+
+Two habits of the published program stay as `compat` (Goupy et al., NeurIPS 2024, as run): the last event of a
+list is never integrated before a test, so it makes nobody fire, and a LIF membrane leaks over the gap to the
+next event before the group just complete is tested. Without `compat` every group is tested, then leaks.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+INFINITY = np.float32(np.inf)
+CAUTIOUS = np.float32(0.999)  # covers the rounding of the few operations in `quiet_events` itself
+ROUNDING = np.float32(2.0**-23)  # twice the relative error of one float32 addition
+
+
+class Neurons(NamedTuple):
+    """Arrays of a layer, and how it runs.
+
+    `weights` float32 (N, I); `peaks` float32 (N,), at least 0 and at least every weight of the neuron; `tau`
+    float32 (N,), 0 = no leak, or empty where no neuron leaks; `max_time` float32; `compat`: see above.
+    """
+
+    weights: np.ndarray
+    peaks: np.ndarray
+    tau: np.ndarray
+    max_time: float
+    compat: bool
+
+
+class Pass(NamedTuple):
+    """The events of one sample, and when the neurons are tested.
+
+    `index` int32 and `times` float32 (L,); the first `count` of them are integrated; a test comes before
+    event `last` (-1: none such), and after the end where the last group is `complete`.
+    """
+
+    index: np.ndarray
+    times: np.ndarray
+    count: int
+    last: int
+    complete: bool
+
+
+@numba.njit(cache=True, nogil=True)
+def count_until(times: np.ndarray, limit: float, inclusive: bool) -> int:
+    """Give how many leading entries of the ascending `times` are below `limit`, or at most `limit`."""
+    low, high = 0, times.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if times[middle] < limit or (inclusive and times[middle] == limit):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(cache=True, nogil=True)
+def open_pass(index: np.ndarray, times: np.ndarray, max_time: float, compat: bool) -> Pass:
+    """Lay out the pass over one sample's events."""
+    count = count_until(times, max_time, False)
+    complete = not compat or count < times.shape[0]
+    return Pass(index, times, count, -1 if complete else count - 1, complete)
+
+
+@numba.njit(cache=True, nogil=True)
+def is_tested(sample: Pass, event: int) -> bool:
+    """Say whether the neurons are tested before `event`, or after the end where `event` is the count."""
+    if event == sample.count:
+        return event > 0 and sample.complete
+    return event == sample.last or (event > 0 and sample.times[event] != sample.times[event - 1])
+
+
+@numba.njit(cache=True, nogil=True)
+def quiet_events(gap: float, highest: float, ceiling: float) -> int:
+    """Give a number of events, at least one, before whose end no neuron can have to be tested.
+
+    `gap` is the least distance of a membrane to its threshold, `highest` bounds every weight from above
+    (>= 0), `ceiling` bounds the thresholds. Float32 addition is monotone, so no membrane overtakes one that
+    adds `highest` each time, and that one grows by at most `highest` plus a rounding error an event.
+    """
+    events = CAUTIOUS * gap / (highest + ROUNDING * (gap + ceiling))
+    return max(1, np.int64(events)) if events < 2.0**31 else 2**31
+
+
+@numba.njit(cache=True, nogil=True)
+def run_neuron(neurons: Neurons, n: int, threshold: float, sample: Pass) -> tuple[float, float]:
+    """Run neuron `n`, IF or LIF, event by event; give its spike time (`max_time` = silent) and membrane."""
+    row = neurons.weights[n]
+    tau = neurons.tau[n] if neurons.tau.shape[0] > 0 else np.float32(0)
+    membrane = np.float32(0)
+    for event in range(sample.count + 1):
+        if is_tested(sample, event):
+            now = sample.times[max(event - 1, 0)]
+            gap = sample.times[event] - now if event < sample.times.shape[0] else np.float32(0)
+            leak = np.exp(-gap / tau) if tau > 0 else np.float32(1)
+            if neurons.compat:
+                membrane *= leak
+            if membrane > threshold:
+                return now, membrane
+            if not neurons.compat:
+                membrane *= leak
+        if event < sample.count:
+            membrane += row[sample.index[event]]
+    return neurons.max_time, membrane
+
+
+@numba.njit(cache=True, nogil=True)
+def run_four(
+    neurons: Neurons,
+    first: int,
+    thresholds: np.ndarray,
+    sample: Pass,
+    spikes: np.ndarray,
+    membranes: np.ndarray,
+) -> None:
+    """Run the IF neurons `first` ... `first + 3` side by side, so that the processor overlaps their sums."""
+    highest = np.max(neurons.peaks[first : first + 4])
+    ceiling = np.max(np.abs(thresholds[first : first + 4]))
+    limit = thresholds[first : first + 4].copy()
+    spikes[first : first + 4] = neurons.max_time
+    row_a, row_b, row_c, row_d = (
+        neurons.weights[first],
+        neurons.weights[first + 1],
+        neurons.weights[first + 2],
+        neurons.weights[first + 3],
+    )
+    a = b = c = d = np.float32(0)
+    event = 0
+    while True:
+        if is_tested(sample, event) and (a > limit[0] or b > limit[1] or c > limit[2] or d > limit[3]):
+            for k, membrane in enumerate((a, b, c, d)):
+                if membrane > limit[k]:
+                    spikes[first + k] = sample.times[max(event - 1, 0)]
+                    membranes[first + k] = membrane
+                    limit[k] = INFINITY
+        gap = min(min(limit[0] - a, limit[1] - b), min(limit[2] - c, limit[3] - d))
+        if event == sample.count or gap == INFINITY:
+            break
+        stop = min(sample.count, event + quiet_events(gap, highest, ceiling))
+        for k in range(event, stop):
+            i = np.uint64(sample.index[k])  # unsigned: no test for negative indices in the loop
+            a += row_a[i]
+            b += row_b[i]
+            c += row_c[i]
+            d += row_d[i]
+        event = stop
+    for k, membrane in enumerate((a, b, c, d)):
+        if limit[k] < INFINITY:
+            membranes[first + k] = membrane
+
+
+@numba.njit(cache=True, nogil=True)
+def forward(
+    neurons: Neurons, thresholds: np.ndarray, sample: Pass, spikes: np.ndarray, membranes: np.ndarray
+) -> None:
+    """Run a layer on one sample: spike times (`max_time` = silent) and membranes, (N,) each, are filled in.
+
+    `thresholds` float32 (N,), finite. A neuron that fired keeps the membrane of that moment.
+    """
+    count = neurons.weights.shape[0]
+    if count < 4 or neurons.tau.shape[0] > 0:
+        for n in range(count):
+            spikes[n], membranes[n] = run_neuron(neurons, n, thresholds[n], sample)
+        return
+    for n in range(0, count, 4):  # the last four overlap their neighbours where N is no multiple of 4
+        run_four(neurons, min(n, count - 4), thresholds, sample, spikes, membranes)
+
+
+@numba.njit(cache=True, nogil=True)
+def first_of(spikes: np.ndarray, membranes: np.ndarray, start: int, stop: int) -> int:
+    """Give the first of neurons start ... stop - 1: earliest spike, highest membrane, lowest index."""
+    best = start
+    for n in range(start + 1, stop):
+        if spikes[n] < spikes[best] or (spikes[n] == spikes[best] and membranes[n] > membranes[best]):
+            best = n
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def highest_above(membranes: np.ndarray, thresholds: np.ndarray) -> int:
+    """Give the highest membrane above its threshold, the lowest index among equals; -1 where none is."""
+    best = -1
+    for n in range(membranes.shape[0]):
+        if membranes[n] > thresholds[n] and (best < 0 or membranes[n] > membranes[best]):
+            best = n
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def least_gap(membranes: np.ndarray, thresholds: np.ndarray, gaps: np.ndarray) -> float:
+    """Give the least threshold - membrane, or some negative number where a membrane is above its threshold.
+
+    The minimum is taken over the bits: as integers, floats from 0 up keep their order and negative ones are
+    negative. Compilers vectorise an integer minimum; a float one they may not, for the sake of NaN.
+    """
+    for n in range(gaps.shape[0]):
+        gaps[n] = thresholds[n] - membranes[n]
+    bits = gaps.view(np.int32)
+    least = np.int32(0x7F800000)  # infinity
+    for n in range(bits.shape[0]):
+        least = min(least, bits[n])
+    return np.int32(least).view(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def decide(
+    by_input: np.ndarray, highest: float, thresholds: np.ndarray, sample: Pass, scratch: np.ndarray
+) -> int:
+    """Give the neuron that decides a sample (see `first_of`), stopping at the first spike; IF neurons only.
+
+    `by_input` float32 (I, N): the weights input by input, so that an event adds one line to all membranes;
+    `highest` is at least 0 and at least every weight; `scratch` float32 (2, N).
+    """
+    membranes, gaps = scratch[0], scratch[1]
+    ceiling = np.max(np.abs(thresholds))
+    membranes[:] = 0
+    event = 0
+    while True:
+        gap = least_gap(membranes, thresholds, gaps)
+        if gap < 0 and is_tested(sample, event):
+            return highest_above(membranes, thresholds)
+        if event == sample.count:
+            return np.argmax(membranes)
+        stop = min(sample.count, event + quiet_events(gap, highest, ceiling))
+        for k in range(event, stop):
+            line = by_input[sample.index[k]]
+            for n in range(membranes.shape[0]):
+                membranes[n] += line[n]
+        event = stop
+
+
+@numba.njit(cache=True, nogil=True)
+def decide_all(
+    by_input: np.ndarray,
+    neurons: Neurons,
+    thresholds: np.ndarray,
+    offsets: np.ndarray,
+    index: np.ndarray,
+    times: np.ndarray,
+    winners: np.ndarray,
+) -> None:
+    """Fill `winners` int64 (S,) with the deciding neuron of each sample; IF neurons only.
+
+    Sample s owns the events offsets[s] ... offsets[s + 1]; `by_input` is the weights transposed, contiguous.
+    """
+    scratch = np.empty((2, by_input.shape[1]), np.float32)
+    highest = np.max(neurons.peaks)
+    for s in range(winners.shape[0]):
+        own = slice(offsets[s], offsets[s + 1])
+        sample = open_pass(index[own], times[own], neurons.max_time, neurons.compat)
+        winners[s] = decide(by_input, highest, thresholds, sample, scratch)
+
+
+@numba.njit(cache=True, nogil=True)
+def forward_all(
+    neurons: Neurons,
+    thresholds: np.ndarray,
+    offsets: np.ndarray,
+    index: np.ndarray,
+    times: np.ndarray,
+    spikes: np.ndarray,
+    membranes: np.ndarray,
+) -> None:
+    """Run a layer on every sample: `spikes` and `membranes` (S, N) are filled in."""
+    for s in range(spikes.shape[0]):
+        own = slice(offsets[s], offsets[s + 1])
+        sample = open_pass(index[own], times[own], neurons.max_time, neurons.compat)
+        forward(neurons, thresholds, sample, spikes[s], membranes[s])
