@@ -1,7 +1,8 @@
 """What a layer learnt, drawn back into the input through the layers below it.
 
 A chain names the layers from the input upwards, as plain tuples:
-    ("weights", array (M, C, K, K))            a learning layer
+    ("weights", array (M, C, K, K))            a layer of features: the strongest input counts
+    ("mean", array (M, C, K, K))               a decision layer: all inputs count
     ("pool", window, stride)
     ("branches", (chain, chain, ...))          parallel layers, joined along their maps
 Padding moves features without changing them and has no entry.
@@ -9,7 +10,7 @@ Padding moves features without changing them and has no entry.
 M maps, C input channels, K kernel width, P planes of a picture (on, off), h and w size of a picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +51,34 @@ def through_weights(pictures: Pictures, weights: np.ndarray) -> Pictures:
     For each kernel cell, the strongest of (weight times picture) over the input maps is added at the cell's
     place; what stays below 0 is 0 (SpykeTorch's deep features, Mozafari et al. 2019).
     """
+    planes = _spread(pictures, weights, _strongest)
+    return Pictures(np.maximum(planes, 0, out=planes), pictures.stride)
+
+
+def through_mean(pictures: Pictures, weights: np.ndarray) -> Pictures:
+    """Pictures of a layer that weighs many overlapping inputs, as a decision layer: weights (M, C, K, K).
+
+    A pixel is the mean weight of the synapses that see it, each counted as strongly as it sees it. There the
+    strongest input alone says little, since some input of every place has a large weight.
+    """
+    seen = _spread(pictures, np.ones((1, *weights.shape[1:]), np.float32), _summed)
+    weighed = _spread(pictures, weights, _summed)
+    floor = 0.02 * seen.max(initial=1e-12)  # at the rim, where next to nothing is seen, a mean would be noise
+    return Pictures(np.where(seen > floor, weighed / np.maximum(seen, floor), 0), pictures.stride)
+
+
+def _spread(
+    pictures: Pictures, weights: np.ndarray, combine: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Add, for each kernel cell, what `combine` makes of the pictures, at the cell's place in the field."""
     planes, stride = pictures.planes, pictures.stride
     (rows, columns), (height, width) = weights.shape[2:], planes.shape[2:]
-    out = np.zeros(
-        (len(planes), len(weights), height + (rows - 1) * stride, width + (columns - 1) * stride), np.float32
-    )
+    field = (height + (rows - 1) * stride, width + (columns - 1) * stride)
+    out = np.zeros((len(planes), len(weights), *field), np.float32)
     for row, column in np.ndindex(rows, columns):
-        place = np.s_[..., row * stride : row * stride + height, column * stride : column * stride + width]
-        out[place] += _strongest(planes, weights[:, :, row, column])
-    return Pictures(np.maximum(out, 0, out=out), stride)
+        top, left = row * stride, column * stride
+        out[..., top : top + height, left : left + width] += combine(planes, weights[:, :, row, column])
+    return out
 
 
 def _strongest(planes: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -67,6 +87,11 @@ def _strongest(planes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     for channel in range(1, planes.shape[1]):
         np.maximum(best, weights[:, channel, None, None] * planes[:, None, channel], out=best)
     return best
+
+
+def _summed(planes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Each map's sum of weight * picture: planes (P, C, h, w), weights (M, C) -> (P, M, h, w)."""
+    return np.einsum("mc,pchw->pmhw", weights, planes, optimize=True)
 
 
 def through_pool(pictures: Pictures, window: int, stride: int) -> Pictures:
@@ -94,7 +119,12 @@ def _centred(planes: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.pad(planes, ((0, 0), (0, 0), *sides))
 
 
-_STEPS = {"weights": through_weights, "pool": through_pool, "branches": through_branches}
+_STEPS = {
+    "weights": through_weights,
+    "mean": through_mean,
+    "pool": through_pool,
+    "branches": through_branches,
+}
 
 
 def signed(pictures: Pictures) -> np.ndarray:

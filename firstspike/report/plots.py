@@ -22,6 +22,7 @@ from firstspike.report.records import EpochRecord
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 INK, PALE = "#333333", "#F2F2F2"
+_PALEST = 0.4  # of the strongest picture of a layer: below that, pictures are drawn paler
 _MOST_NAMED = 14  # classes that get a line and a legend entry, or a number in each cell, of their own
 
 
@@ -216,7 +217,7 @@ def _shade_phases(axes: Axes, records: Sequence[EpochRecord]) -> None:
 def features(layers: Mapping[str, np.ndarray], *, per_row: Mapping[str, int] | None = None) -> Figure:
     """Each layer's features in a block: signed (M, h, w), on light and off dark, or colour (M, h, w, 3).
 
-    Each picture is scaled by its own largest value; `per_row` sets how many of a layer stand in a row.
+    `per_row` sets how many pictures of a layer stand in a row; see `mosaic` for the shades.
     """
     pictures = {}
     for name, images in layers.items():
@@ -246,10 +247,12 @@ def stacked(pictures: Mapping[str, np.ndarray]) -> Figure:
 def mosaic(images: np.ndarray, per_row: int | None = None) -> np.ndarray:
     """Pictures (M, h, w) or (M, h, w, 3), values of either sign, as one uint8 picture (height, width, 3).
 
-    Zero is middle grey; each picture is scaled by its own largest absolute value.
+    Zero is middle grey; each picture is scaled by its own largest absolute value, but one that is weak beside
+    the strongest stays pale, so that maps which learnt nothing do not look as if they had.
     """
-    peak = np.abs(images).reshape(len(images), -1).max(axis=1).reshape(-1, *[1] * (images.ndim - 1))
-    tones = np.uint8(np.rint(127.5 + 127.5 * images / np.where(peak > 0, peak, 1)))
+    peaks = np.abs(images).reshape(len(images), -1).max(axis=1)
+    scale = np.maximum(peaks, _PALEST * peaks.max()).reshape(-1, *[1] * (images.ndim - 1))
+    tones = np.uint8(np.rint(127.5 + 127.5 * images / np.where(scale > 0, scale, 1)))
     tones = tones if tones.ndim == 4 else np.repeat(tones[..., None], 3, axis=-1)
     return sheet(tones, per_row)
 

@@ -159,13 +159,16 @@ def test_history_of_any_phases(rows):
 
 def test_mosaic_scales_each_picture_by_itself():
     images = np.zeros((3, 2, 2))
-    images[0, 0, 0], images[1, 1, 1] = 5.0, -0.1
+    images[0, 0, 0], images[1, 1, 1] = 5.0, -3.0
     sheet = plots.mosaic(images, 2)
     assert sheet.shape == (7, 7, 3)
     assert sheet[1, 1].tolist() == [255] * 3  # strongest, positive
     assert sheet[2, 5].tolist() == [0] * 3  # strongest, negative
     assert sheet[4, 1].tolist() == [128] * 3  # a map without any feature
     assert sheet[4, 4].tolist() == [255] * 3  # no picture here
+    images[1, 1, 1] = -1.0
+    assert plots.mosaic(images, 2)[2, 5].tolist() == [64] * 3  # weak: half as dark
+    np.testing.assert_array_equal(plots.mosaic(np.zeros((1, 2, 2)))[1:3, 1:3], 128)
     colour = plots.mosaic(np.ones((1, 2, 2, 3)) * [1.0, -1.0, 0.0])
     assert colour[1, 1].tolist() == [255, 0, 128]
 

@@ -9,6 +9,7 @@ from firstspike.report.features import (
     cropped,
     input_pictures,
     signed,
+    through_mean,
     through_pool,
     through_weights,
 )
@@ -88,6 +89,22 @@ def test_the_strongest_input_counts_and_not_the_sum():
     assert negative.planes.item() == 0
 
 
+def test_the_mean_of_equal_weights_is_that_weight_wherever_something_is_seen():
+    start = Pictures(weights(2, 3, 4, 4), 2)
+    picture = through_mean(start, np.full((5, 3, 3, 3), 0.7, np.float32))
+    assert picture.planes.shape == (2, 5, 8, 8)
+    np.testing.assert_allclose(picture.planes, 0.7, rtol=1e-5)
+
+
+def test_the_mean_weighs_synapses_by_what_they_see():
+    planes = np.zeros((1, 2, 1, 2), np.float32)
+    planes[0, :, 0, 0] = 3.0, 1.0  # both inputs see the left pixel, nobody the right one
+    w = np.array([0.2, 0.6], np.float32).reshape(1, 2, 1, 1)
+    np.testing.assert_allclose(through_mean(Pictures(planes), w).planes[0, 0], [[0.3, 0.0]], rtol=1e-6)
+    blank = through_mean(Pictures(np.zeros_like(planes)), w)
+    np.testing.assert_array_equal(blank.planes, 0)
+
+
 def test_branches_are_joined_in_the_middle():
     start = Pictures(np.ones((2, 3, 4, 4), np.float32), 4)
     chains = [[("weights", weights(2, 3, 1, 1))], [("weights", weights(5, 3, 3, 3))]]
@@ -104,6 +121,7 @@ def test_arguments_are_left_alone():
     before = start.planes.copy(), w.copy()
     through_weights(start, w)
     through_pool(start, 3, 2)
+    through_mean(start, w)
     np.testing.assert_array_equal(start.planes, before[0])
     np.testing.assert_array_equal(w, before[1])
 
