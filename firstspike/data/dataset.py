@@ -23,7 +23,7 @@ class Dataset:
     `train_images`, `test_images`: uint8 (N, H, W) or (N, C, H, W); labels: int64 (N,), indices into
     `class_names`. `mirror` says whether an augmentation may mirror the images. Where `latency_steps` is set,
     the arrays are not pictures but latencies in that many steps (255 = never), made from events: they need no
-    encoder.
+    encoder. `skipped` counts bad recordings that were left out.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Dataset:
     class_names: tuple[str, ...]
     mirror: bool = False
     latency_steps: int | None = None
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         for part, images, labels in (

@@ -16,6 +16,7 @@ from firstspike.data.dataset import DataMissing, Dataset, resize
 from firstspike.data.folders import load_folder
 from firstspike.data.idx import find_idx, read_idx
 from firstspike.data.splits import split
+from firstspike.data.table import Request, Row, register
 from firstspike.errors import UserError
 
 DIGITS = tuple(string.digits)
@@ -77,12 +78,12 @@ IDX_SETS = (
 )
 
 
-def read_idx_set(row: IdxSet, root: Path, download: bool) -> Dataset:
+def read_idx_set(row: IdxSet, request: Request) -> Dataset:
     """The data set of `row` from `root/<folder>/raw`; absent files are downloaded first if they may be."""
-    raw = root / row.folder / "raw"
+    raw = request.root / row.folder / "raw"
     absent = [file for file in row.files if find_idx(raw, file) is None]
     if absent:
-        _obtain(row.name, f"{absent[0]}[.gz] in {raw}", download, lambda: row.fetch(raw))
+        _obtain(row.name, f"{absent[0]}[.gz] in {raw}", request.download, lambda: row.fetch(raw))
     train_images, test_images = (read_idx(find_idx(raw, file), 3) for file in row.files[::2])
     train_labels, test_labels = (
         read_idx(find_idx(raw, file), 1).astype(np.int64) for file in row.files[1::2]
@@ -110,7 +111,7 @@ def _obtain(name: str, wanted: str, download: bool, fetch: Callable[[], None]) -
     )
 
 
-def read_digits(root: Path, download: bool) -> Dataset:
+def read_digits(request: Request) -> Dataset:
     """scikit-learn's 8x8 digits, enlarged to 28x28 (round(v 255 / 16), then Pillow's bilinear filter).
 
     The test set is a fixed stratified fifth (359 of 1,797), the same for every seed.
@@ -124,13 +125,14 @@ def read_digits(root: Path, download: bool) -> Dataset:
     return Dataset("digits", images[train], labels[train], images[test], labels[test], DIGITS)
 
 
-def read_cifar10(root: Path, download: bool) -> Dataset:
+def read_cifar10(request: Request) -> Dataset:
     """CIFAR-10 from its binary version, packed or not, or from the folder that torchvision unpacks.
 
     Each binary batch holds 10,000 records: a label, then 32x32 bytes of red, green and blue (Krizhevsky
     2009).
     """
     names = [f"data_batch_{n}.bin" for n in range(1, 6)] + ["test_batch.bin"]
+    root = request.root
     archive, folder = root / net.CIFAR10_BINARY[0], root / "cifar-10-batches-bin"
     if not folder.is_dir() and not archive.is_file():
         if (root / "cifar-10-batches-py").is_dir():
@@ -138,7 +140,7 @@ def read_cifar10(root: Path, download: bool) -> Dataset:
         _obtain(
             "cifar10",
             f"{archive.name} or {folder.name}/ in {root}",
-            download,
+            request.download,
             lambda: net.fetch_cifar10(root),
         )
     batches = _files_of(folder, names) if folder.is_dir() else _members_of(archive, names)
@@ -177,8 +179,9 @@ def _cifar_records(batches: dict[str, bytes], name: str) -> np.ndarray:
     return np.frombuffer(batches[name], np.uint8).reshape(-1, CIFAR10_RECORD)
 
 
-def read_cifar10_jpeg(root: Path, download: bool) -> Dataset:
+def read_cifar10_jpeg(request: Request) -> Dataset:
     """CIFAR-10 as JPEG files in class folders: `cifar10-jpeg.tar.gz`, or the folder `cifar10-jpeg`."""
+    root = request.root
     path = next((p for p in (root / "cifar10-jpeg", root / "cifar10-jpeg.tar.gz") if p.exists()), None)
     if path is None:
         raise DataMissing(
@@ -188,9 +191,14 @@ def read_cifar10_jpeg(root: Path, download: bool) -> Dataset:
     return load_folder(path, name="cifar10-jpeg", image_size=32, seed=0, mirror=True)
 
 
-READERS: dict[str, Callable[[Path, bool], Dataset]] = {
-    "digits": read_digits,
-    "cifar10": read_cifar10,
-    "cifar10-jpeg": read_cifar10_jpeg,
-    **{row.name: partial(read_idx_set, row) for row in IDX_SETS},
-}
+def read_folder(request: Request) -> Dataset:
+    """Images in class folders, on disk or in a tar: `folder:PATH`."""
+    return load_folder(request.path, name=request.name, image_size=request.image_size, seed=request.seed)
+
+
+register(Row("digits", read_digits))
+register(Row("cifar10", read_cifar10))
+register(Row("cifar10-jpeg", read_cifar10_jpeg))
+register(Row("folder:", read_folder))
+for _row in IDX_SETS:
+    register(Row(_row.name, partial(read_idx_set, _row)))

@@ -49,6 +49,24 @@ def split(labels: np.ndarray, share: float, *, seed: int) -> tuple[np.ndarray, n
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
+def split_groups(groups: np.ndarray, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (train, validation), each sorted, that share no group (speaker, object).
+
+    Groups are drawn by `seed` and held out whole: as many as bring the held-out part nearest to `share`
+    of the samples, at least one if `share` > 0, and never the last one.
+    """
+    if not 0 <= share < 1:
+        raise UserError(f"held-out share {share}: must be at least 0 and below 1")
+    names, sizes = np.unique(groups, return_counts=True)
+    if share > 0 and len(names) < 2:
+        raise UserError("only one speaker: nothing can be held out by speaker")
+    drawn = stream(seed, "split groups").permutation(len(names))
+    missed = np.abs(np.cumsum(sizes[drawn]) - share * len(groups))[:-1]
+    count = int(np.argmin(missed)) + 1 if share > 0 else 0
+    held_out = np.isin(groups, names[drawn[:count]])
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
 def _shares(sizes: np.ndarray, share: float) -> np.ndarray:
     """How many of each class: floor(share size), the largest remainders rounded up until the total is met."""
     exact = share * sizes

@@ -1,6 +1,7 @@
 """The table of image data sets: a name, how its files are found or fetched, and how they are read.
 
-A new data set is one more row. `register` takes it; `load` and `list_datasets` know nothing else.
+A new data set is one more row. `register` takes it; `load` and `list_datasets` know nothing else. A row
+whose name ends in a colon takes what follows it as a path.
 """
 
 from __future__ import annotations
@@ -10,22 +11,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from firstspike.data import images
 from firstspike.data.dataset import Dataset, as_size, resized
-from firstspike.data.folders import load_folder
 from firstspike.errors import UserError
 
-FOLDER = "folder:"
 
-Reader = Callable[[Path, bool], Dataset]
+@dataclass(frozen=True)
+class Request:
+    """What a reader may need to know: the arguments of `load`, and the path behind a name with a colon."""
+
+    name: str
+    root: Path
+    path: Path
+    download: bool = True
+    image_size: tuple[int, int] | None = None
+    seed: int = 0
+    steps: int = 15
+    skip_bad: bool = False
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A data set: `read(root, download)` finds its files, fetches them if it may, reads them."""
+    """A data set: `read` finds its files, fetches them where it may, and reads them."""
 
     name: str
-    read: Reader
+    read: Callable[[Request], Dataset]
 
 
 _rows: dict[str, Row] = {}
@@ -39,8 +49,8 @@ def register(row: Row) -> None:
 
 
 def list_datasets() -> list[str]:
-    """All registered names; `folder:PATH` comes on top of them."""
-    return sorted(_rows)
+    """All registered names; those that take a path (`folder:PATH`, `events:PATH`) come on top of them."""
+    return sorted(name for name in _rows if not name.endswith(":"))
 
 
 def default_root() -> Path:
@@ -55,28 +65,33 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
     download: bool = True,
+    steps: int = 15,
+    skip_bad: bool = False,
+    cache: str | Path | None = None,
 ) -> Dataset:
-    """The data set called `name`, or the images in class folders at PATH for `folder:PATH`.
+    """The data set called `name`; `folder:PATH`: images in class folders, `events:PATH`: N-MNIST-like files.
 
     `root` (default $FIRSTSPIKE_DATA, else `data`) holds the files in torchvision's layout; absent ones
     are downloaded if `download`. `image_size` (rows = columns, or both) resizes; `seed` splits a folder
-    without train/ and test/. Raises DataMissing (a UserError) for files that are neither there nor to be
-    fetched, UserError for damaged ones.
+    without train/ and test/. Of event data come latencies in `steps` time bins; `skip_bad` leaves out
+    their bad recordings, `cache` is a folder for what takes long to read. Raises DataMissing (a
+    UserError) for files that are neither there nor to be fetched, UserError for damaged ones.
     """
-    if name.startswith(FOLDER):
-        return load_folder(
-            Path(name.removeprefix(FOLDER)).expanduser(), name=name, image_size=image_size, seed=seed
-        )
-    if name not in _rows:
-        raise UserError(f"unknown data set {name!r}; there are {', '.join(list_datasets())} and {FOLDER}PATH")
+    prefix, colon, rest = name.partition(":")
+    row = _rows.get(prefix + colon)
+    if row is None or bool(colon) != bool(rest):
+        takes_path = [f"{known}PATH" for known in sorted(_rows) if known.endswith(":")]
+        raise UserError(f"unknown data set {name!r}; there are {', '.join(list_datasets() + takes_path)}")
+    size = None if image_size is None else as_size(image_size)
+    place = Path(root).expanduser() if root is not None else default_root()
+    path = Path(rest).expanduser()
+    request = Request(
+        name, place, path, download, size, seed, steps, skip_bad, Path(cache) if cache else None
+    )
     try:
-        dataset = _rows[name].read(Path(root).expanduser() if root is not None else default_root(), download)
+        dataset = row.read(request)
     except OSError as error:
         raise UserError(
             f"data set {name}: {error.filename or 'a file'} cannot be read: {error.strerror}"
         ) from error
-    return dataset if image_size is None else resized(dataset, as_size(image_size))
-
-
-for _name, _read in images.READERS.items():
-    register(Row(_name, _read))
+    return dataset if size is None else resized(dataset, size)

@@ -1,6 +1,6 @@
-"""Turned, shifted and mirrored copies of images, by nearest neighbour.
+"""Turned, shifted, mirrored and scaled copies of images, by nearest neighbour.
 
-Letters: N images, C channels, H rows, W columns.
+Letters: N images, C channels, H rows, W columns, K planes that move together.
 """
 
 from __future__ import annotations
@@ -34,3 +34,26 @@ def transform(
                 inside = 0 <= row < rows and 0 <= column < columns
                 for ch in range(channels):
                     out[n, ch, r, c] = images[n, ch, row, column] if inside else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def affine(
+    images: np.ndarray, lengths: np.ndarray, shifts: np.ndarray, scales: np.ndarray, out: np.ndarray
+) -> None:
+    """Write to `out` each image scaled about its middle and shifted, all its planes alike.
+
+    out(r, c) = in(rint((r - m_r - s_r) / scale + m_r), rint((c - m_c - s_c) / scale + m_c)), rint to
+    even, m the middle; what comes from outside is 0. `images`, `out` (N, K, H, W); of its H rows image n
+    has `lengths[n]`; `shifts` (N, 2) down and right.
+    """
+    count, planes, rows, columns = images.shape
+    middle_column = 0.5 * (columns - 1)
+    for n in range(count):
+        middle_row = 0.5 * (lengths[n] - 1)
+        for r in range(rows):
+            row = np.rint((r - middle_row - shifts[n, 0]) / scales[n] + middle_row)
+            for c in range(columns):
+                column = np.rint((c - middle_column - shifts[n, 1]) / scales[n] + middle_column)
+                inside = r < lengths[n] and 0 <= row < lengths[n] and 0 <= column < columns
+                for k in range(planes):
+                    out[n, k, r, c] = images[n, k, np.int64(row), np.int64(column)] if inside else 0

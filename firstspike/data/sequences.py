@@ -1,0 +1,141 @@
+"""Samples in time that are made, not recorded: Yin-Yang, images shown row by row or as one spike a pixel.
+
+Each has labels and `batch(indices)` (N, T, ...), as binned recordings do, and makes a batch only when asked.
+Letters: N samples, T steps, U units, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from firstspike.data.splits import stream
+from firstspike.errors import UserError
+
+YINYANG_PARTS = {"train": (5000, 42), "test": (1000, 40)}  # samples, seed: those of the published set
+YINYANG_CLASSES = ("yin", "yang", "dot")
+
+
+def yinyang(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the Yin-Yang data set: values float64 (N, 4) = (x, y, 1 - x, 1 - y) and classes int64 (N,).
+
+    Points of the circle of radius 1/2 about (1/2, 1/2), drawn until one has the class that was drawn
+    before it. Source: Kriener et al. 2022, The Yin-Yang dataset; its generator is numpy's legacy one.
+    """
+    random = np.random.RandomState(seed)
+    points = np.empty((count, 2))
+    classes = np.empty(count, np.int64)
+    for n in range(count):
+        classes[n] = random.randint(3)
+        points[n] = _point_of(classes[n], random)
+    return np.concatenate([points, 1 - points], axis=1), classes
+
+
+def _point_of(wanted: int, random: np.random.RandomState) -> np.ndarray:
+    while True:
+        x, y = point = random.rand(2) * 2 * 0.5
+        if np.hypot(x - 0.5, y - 0.5) <= 0.5 and _yinyang_class(x, y) == wanted:
+            return point
+
+
+def _yinyang_class(x: float, y: float) -> int:
+    right, left = np.hypot(x - 0.75, y - 0.5), np.hypot(x - 0.25, y - 0.5)
+    if right < 0.1 or left < 0.1:
+        return 2
+    return int(right <= 0.1 or 0.1 < left <= 0.25 or (y > 0.5 and right > 0.25))
+
+
+@dataclass(frozen=True, eq=False)
+class RateCoded:
+    """Values (N, U) in [0, 1] as independent Bernoulli spike trains of `steps` steps.
+
+    The trains of sample n are a function of (seed, n): drawn once, as it were, but never stored.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    steps: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Spikes float32 (len(indices), T, U)."""
+        out = np.empty((len(indices), self.steps, self.values.shape[1]), np.float32)
+        for row, n in enumerate(indices):
+            out[row] = stream(self.seed, "rate code", int(n)).random(out.shape[1:]) < self.values[n]
+        return out
+
+
+def yinyang_trains(part: str, steps: int) -> RateCoded:
+    """The `train` (5,000) or `test` (1,000) points of Yin-Yang as spike trains of four units."""
+    count, seed = YINYANG_PARTS[part]
+    values, classes = yinyang(count, seed)
+    return RateCoded(values, classes, steps, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Sequential:
+    """Images uint8 (N, H, W) or (N, C, H, W) shown in time: by `rows`, by `columns`, or by `pixels`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    by: str = "rows"
+
+    def __post_init__(self) -> None:
+        if self.by not in ("rows", "columns", "pixels"):
+            raise UserError(f"sequential images by {self.by!r}; there are rows, columns, pixels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Values float32 in [0, 1]: (N, H, C, W) by rows, (N, W, C, H) by columns, (N, H W, C) by pixels."""
+        images = self.images[indices].astype(np.float32) / np.float32(255)
+        images = images if images.ndim == 4 else images[:, None]  # (N, C, H, W)
+        if self.by == "pixels":
+            return np.ascontiguousarray(images.reshape(*images.shape[:2], -1).swapaxes(1, 2))
+        order = (0, 2, 1, 3) if self.by == "rows" else (0, 3, 1, 2)
+        return np.ascontiguousarray(images.transpose(order))
+
+
+def latency_table(code: str, *, steps: int = 100, dt: float = 1.0) -> np.ndarray:
+    """The step at which a pixel of value 0 .. 255 spikes, int64 (256,), -1 = never.
+
+    A leaky unit of time constant 20 and threshold 0.2 fires at 20 ln(x / (x - 0.2)). `unit`: x = pixel /
+    255, in ms. `fastsnn`: x = the raw pixel, and the time counts as seconds, as in the published program
+    (arXiv 2205.15286).
+    """
+    scales = {"unit": (255.0, 1.0), "fastsnn": (1.0, 1000.0)}
+    if code not in scales:
+        raise UserError(f"latency code {code!r}; there are {', '.join(scales)}")
+    divisor, milliseconds = scales[code]
+    x = np.arange(256) / divisor
+    table = np.full(256, -1, np.int64)
+    fires = x > 0.2
+    step = np.rint(20 * np.log(x[fires] / (x[fires] - 0.2)) * milliseconds / dt)
+    table[fires] = np.where(step < steps, step, -1)
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyCoded:
+    """Images uint8 (N, ...) as one spike a pixel, at the step that `table` (256,) gives its value."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    table: np.ndarray
+    steps: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Spikes float32 (len(indices), T, U), U pixels."""
+        steps = self.table[self.images[indices].reshape(len(indices), -1)]  # (N, U)
+        rows, units = np.nonzero((steps >= 0) & (steps < self.steps))
+        out = np.zeros((len(indices), self.steps, steps.shape[1]), np.float32)
+        out[rows, steps[rows, units], units] = 1
+        return out
