@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firstspike.data.splits import stream
 from firstspike.errors import UserError
 
 BLOCK = 256  # presentations that share a generator; part of what a seed means, so it never changes
@@ -27,7 +28,7 @@ class Dropout:
         self, seed: int, epoch: int, block: int, inputs: int, outputs: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one block of masks, uint8 (BLOCK, I) and (BLOCK, N), 1 = kept; (0, ...) for a rate of 0."""
-        generator = np.random.default_rng(np.random.SeedSequence((seed, epoch, block)))
+        generator = stream(seed, "dropout", epoch, block)
         return (
             _draw(generator, self.inputs, inputs),
             _draw(generator, self.outputs, outputs),

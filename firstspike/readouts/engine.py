@@ -3,15 +3,13 @@
 S samples, I inputs, N neurons, C classes.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from os import cpu_count
 from typing import Any
 
 import numpy as np
 
+from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.kernels import readout as kernels
 from firstspike.kernels.supervised import Samples, Trace, train
@@ -19,9 +17,9 @@ from firstspike.readouts import competition, decision
 from firstspike.readouts.dropout import BLOCK
 from firstspike.readouts.events import Events, check_training, from_dense
 from firstspike.readouts.readout import Readout
+from firstspike.threads import available, in_chunks
 
 NAME = "readout"  # of the one layer and of the one phase
-CHUNK = 256  # samples a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class ReadoutEngine:
         self._rates = np.array(list(readout.rule.rates().values()), np.float64)
         self._base = np.full(self.neurons, readout.layer.threshold, np.float32)
         self._adaptive = self._base.copy()
-        generator = np.random.default_rng(np.random.SeedSequence(seed))
-        self.set_weights(NAME, readout.layer.draw(self.neurons, inputs, generator))
+        drawn = readout.layer.draw(self.neurons, inputs, stream(seed, NAME, "weights"))
+        self.set_weights(NAME, drawn)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -229,7 +227,7 @@ class ReadoutEngine:
                 by_input, self._neurons, self._base, offsets, events.index, events.times, winners[part]
             )
 
-        _share(run, len(events), threads)
+        in_chunks(run, len(events), threads=threads or available())
         return winners // self.readout.groups.per_class
 
     def respond(
@@ -252,7 +250,7 @@ class ReadoutEngine:
                 membranes[part],
             )
 
-        _share(run, len(events), threads)
+        in_chunks(run, len(events), threads=threads or available())
         return spikes, membranes
 
     def scores(self, inputs: Events | np.ndarray, *, threads: int | None = None) -> np.ndarray:
@@ -293,10 +291,3 @@ def empty_trace(samples: int, neurons: int) -> Trace:
     rows = samples if neurons else 0
     floats = [np.empty((rows, neurons), np.float32) for _ in range(3)]
     return Trace(np.empty(samples, np.int64), *floats, np.empty((rows, neurons * 2), np.float64))
-
-
-def _share(run: Callable[[slice], None], samples: int, threads: int | None) -> None:
-    """Run on chunks of samples, each on its own, so that the number of threads changes nothing but time."""
-    parts = [slice(s, min(s + CHUNK, samples)) for s in range(0, samples, CHUNK)]
-    with ThreadPoolExecutor(threads or cpu_count()) as pool:
-        list(pool.map(partial(run), parts))

@@ -1,0 +1,65 @@
+"""The published protocol around a readout: folds, early stopping, giving up on hopeless runs.
+
+Goupy et al. (NeurIPS 2024): a stratified 10-fold split of the training set in stored order; each fold stops
+by its validation accuracy and is scored on the official test set with the weights of its last epoch.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from firstspike.errors import UserError
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Early stopping: stop after `limit` validations in a row without a new best; 0 or less = never.
+
+    Only a strictly better accuracy than `best` counts; `waited`: validations since then.
+    """
+
+    limit: int
+    best: float = 0.0
+    waited: int = 0
+
+    def after(self, accuracy: float) -> "Patience":
+        """Give the state after one more validation."""
+        if accuracy > self.best:
+            return replace(self, best=accuracy, waited=0)
+        return replace(self, waited=self.waited + 1)
+
+    @property
+    def stop(self) -> bool:
+        """Say whether training should end here."""
+        return 0 < self.limit <= self.waited
+
+
+def is_hopeless(epoch: int, training: float, validation: float, floor: float) -> bool:
+    """Say whether to abandon a run: from the fourth epoch (epoch > 2) on, either accuracy below the floor."""
+    return epoch > 2 and min(training, validation) < floor
+
+
+def folds(labels: np.ndarray, count: int = 10) -> np.ndarray:
+    """Give the fold of each sample, int64 (S,): stratified, without shuffling.
+
+    As scikit-learn's StratifiedKFold: fold f gets of each class as many samples as sorted(labels)[f::count]
+    has; within a class they are dealt in stored order, first to fold 0. Classes sort by first appearance.
+    """
+    labels = np.asarray(labels)
+    _, first, encoded = np.unique(labels, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(np.argsort(first))[encoded]
+    sizes = np.bincount(by_appearance)
+    if count < 2 or sizes.min() < count:
+        raise UserError(f"{count} folds, smallest class has {sizes.min()} samples; expected 2 ... that many")
+    dealt = np.sort(by_appearance)
+    out = np.empty(len(labels), np.int64)
+    for k in range(len(sizes)):
+        quotas = [np.count_nonzero(dealt[f::count] == k) for f in range(count)]
+        out[by_appearance == k] = np.repeat(np.arange(count), quotas)
+    return out
+
+
+def summarise(accuracies: list[float]) -> tuple[float, float]:
+    """Give mean and population standard deviation of the folds' accuracies, each rounded to 4 decimals."""
+    rounded = np.round(accuracies, 4)
+    return float(rounded.mean()), float(rounded.std())
