@@ -1,0 +1,195 @@
+"""Layers on the CPU: weights laid out for the compiled kernels, and the kernels called on batches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from firstspike.errors import UserError
+from firstspike.kernels import conv, decision, joint, spikes, winners
+from firstspike.kernels.vector import padded
+from firstspike.layers import RSTDP, STDP, Conv, Pool, Shape
+
+IDENTITY = Pool(1)
+LARGEST_SIDE, LARGEST_FAN_IN = 4095, 65535  # what the packed inputs and lists of the kernels hold
+
+
+def geometry(layer: Conv, shape: Shape) -> conv.Geometry:
+    """Sizes of a layer for an input (C, H, W); lanes are counted by `padded`."""
+    (channels, height, width), (maps, rows, cols) = shape, layer.output(shape)
+    if max(height, width) + 2 * layer.pad > LARGEST_SIDE or channels * layer.kernel**2 > LARGEST_FAN_IN:
+        raise UserError(
+            f"layer {layer.name}: input {channels}x{height}x{width} with kernel {layer.kernel} is larger than"
+            f" {LARGEST_SIDE} pixels a side or {LARGEST_FAN_IN} weights a map: use smaller images"
+        )
+    return conv.Geometry(channels, height, width, layer.pad, layer.kernel, rows, cols, maps, padded(maps))
+
+
+def plasticity(rule: STDP | RSTDP) -> conv.Plasticity:
+    """Bounds and stabiliser of a rule as the kernels take them."""
+    return conv.Plasticity(np.float32(rule.lower), np.float32(rule.upper), rule.stabilise)
+
+
+def pooling(g: conv.Geometry, pool: Pool) -> spikes.Window:
+    """Window of a pooling behind a layer."""
+    _, rows, cols = pool.output((g.maps, g.rows, g.cols))
+    return spikes.Window(pool.window, pool.step, pool.pad, rows, cols)
+
+
+@dataclass
+class ThresholdLayer:
+    """A layer of neurons that fire when their potential exceeds the threshold."""
+
+    layer: Conv
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        self.geometry = g = geometry(self.layer, self.shape)
+        fan_in = g.channels * g.kernel * g.kernel
+        self.synapses = conv.Synapses(
+            np.zeros((g.maps, g.channels, g.kernel, g.kernel), np.float32),
+            np.zeros(fan_in * g.lanes, np.int32),
+            np.zeros(1),
+            np.zeros(2, np.int64),
+        )
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights float32 (M, C, K, K); a copy."""
+        return self.synapses.weight.copy()
+
+    @weights.setter
+    def weights(self, weights: np.ndarray) -> None:
+        if weights.min() < 0:
+            raise UserError(
+                f"layer {self.layer.name}: weights below 0: a neuron that fires once needs potentials that never fall"
+            )
+        self.synapses.weight[:] = weights
+        conv.screen_all(self.geometry, self.synapses)
+
+    def competition(self, steps: int) -> winners.Competition:
+        """How this layer finds its winners."""
+        return winners.Competition(float(self.layer.threshold), steps, self.layer.radius)
+
+    def propagate(
+        self, latencies: np.ndarray, *, steps: int, pool: Pool = IDENTITY, timed: bool = True
+    ) -> np.ndarray:
+        """Pooled latencies uint8 (N, M, R, Q); untimed, a neuron that fires is dated to the last step."""
+        window = pooling(self.geometry, pool)
+        looks = np.arange(steps) if timed else np.array([steps - 1])
+        out = np.empty((len(latencies), self.geometry.maps, window.rows, window.cols), np.uint8)
+        threshold = float(self.layer.threshold)
+        spikes.propagate(latencies, self.geometry, self.synapses, threshold, steps, looks, window, out)
+        return out
+
+    def learn(
+        self, latencies: np.ndarray, rule: STDP, rates: np.ndarray, seen: np.ndarray, *, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One pass of STDP, image after image; returns winners int16 (N, k, 3) and the rates used, float64 (N, 2)."""
+        chosen = np.empty((len(latencies), self.layer.k, 3), np.int16)
+        used = np.empty((len(latencies), 2))
+        schedule = winners.Schedule(rule.doubling_period, np.float32(rule.ceiling), np.float32(rule.ratio))
+        winners.learn(
+            latencies,
+            self.geometry,
+            self.synapses,
+            self.competition(steps),
+            plasticity(rule),
+            schedule,
+            rates,
+            seen,
+            chosen,
+            used,
+        )
+        return chosen, used
+
+
+@dataclass
+class DecisionLayer:
+    """A layer that looks at the potentials of the last step only; its winner is the answer."""
+
+    layer: Conv
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        self.geometry = g = geometry(self.layer, self.shape)
+        self.head = decision.Head(
+            np.zeros((g.maps, g.kernel, g.kernel, g.channels), np.float32),
+            np.zeros(g.kernel * g.kernel * g.channels * g.lanes, np.uint8),
+            np.zeros(2),
+        )
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights float32 (M, C, K, K); a copy."""
+        return np.ascontiguousarray(self.head.weight.transpose(0, 3, 1, 2))
+
+    @weights.setter
+    def weights(self, weights: np.ndarray) -> None:
+        self.head.weight[:] = weights.transpose(0, 2, 3, 1)
+        decision.screen_head(self.geometry, self.head)
+
+    def learn(
+        self,
+        latencies: np.ndarray,
+        labels: np.ndarray,
+        rule: RSTDP,
+        rates: np.ndarray,
+        *,
+        steps: int,
+        group: int,
+        clipped: bool,
+    ) -> tuple[np.ndarray, bool]:
+        """One window of R-STDP; returns winners int64 (N, 3) and whether the layer has been clipped."""
+        chosen = np.empty((len(latencies), 3), np.int64)
+        clipped = decision.learn_reward(
+            latencies,
+            labels,
+            self.geometry,
+            self.head,
+            steps,
+            group,
+            rates,
+            plasticity(rule),
+            clipped,
+            chosen,
+        )
+        return chosen, clipped
+
+    def decide(self, latencies: np.ndarray, *, steps: int) -> np.ndarray:
+        """Winners int64 (N, 3), -1 where silent."""
+        chosen = np.empty((len(latencies), 3), np.int64)
+        decision.decide_all(latencies, self.geometry, self.head, steps, chosen)
+        return chosen
+
+    def scores(self, latencies: np.ndarray, *, steps: int, group: int) -> np.ndarray:
+        """How near each class was to deciding, float32 (N, classes), 1 for the winner's, 0 for silent images."""
+        scores = np.empty((len(latencies), self.geometry.maps // group), np.float32)
+        decision.score_all(latencies, self.geometry, self.head, steps, group, scores)
+        return scores
+
+
+def learn_together(
+    lower: ThresholdLayer,
+    upper: DecisionLayer,
+    pool: Pool,
+    latencies: np.ndarray,
+    labels: np.ndarray,
+    rules: tuple[RSTDP, RSTDP],
+    turn: joint.Turn,
+    *,
+    steps: int,
+    group: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One window in which a threshold layer shares the reward; returns the winners of both layers."""
+    below = joint.Lower(
+        lower.geometry,
+        lower.synapses,
+        lower.competition(steps),
+        plasticity(rules[0]),
+        pooling(lower.geometry, pool),
+    )
+    above = joint.Upper(upper.geometry, upper.head, plasticity(rules[1]), group)
+    lower_winners = np.empty((len(latencies), lower.layer.k, 3), np.int16)
+    upper_winners = np.empty((len(latencies), 3), np.int64)
+    joint.learn_together(latencies, labels, below, above, turn, lower_winners, upper_winners)
+    return lower_winners, upper_winners

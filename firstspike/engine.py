@@ -1,0 +1,549 @@
+"""Runs a description: weights, rates and counters of a network, its learning pass, its answers, its features.
+
+Legend: N images, C channels, M maps, T steps. Activity is uint8 latencies (N, C, H, W); T or more means never.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from firstspike import threads
+from firstspike.compiled import IDENTITY, DecisionLayer, ThresholdLayer, learn_together
+from firstspike.data.splits import stream
+from firstspike.errors import UserError
+from firstspike.kernels.joint import Turn
+from firstspike.layers import (
+    RSTDP,
+    STDP,
+    Branches,
+    Conv,
+    Decision,
+    Layer,
+    Phase,
+    Pool,
+    Rule,
+    Shape,
+    convolutions,
+)
+
+FEATURES = ("latency", "potential", "rank")
+
+SILENT = 255
+REWARD_RATES = ("reward_ltp", "reward_ltd", "punish_ltp", "punish_ltd")
+STDP_RATES = ("ltp", "ltd")
+CHUNK = 1000  # images between two reports of progress
+
+Progress = Callable[[int, int, int], None]  # images done, of them right, of them silent
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What one pass of a phase gave.
+
+    ``decisions`` int64 (N,), -1 = silent; ``counts`` int64 (windows, 3) right, wrong, silent; both None in STDP phases. ``winners``
+    int16 (N, k, 3) and ``rates`` float64 (N, 2) or (windows, 4) for each learning layer, if recorded.
+    """
+
+    decisions: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    winners: dict[str, np.ndarray] = field(default_factory=dict)
+    rates: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class LayerRates:
+    """Learning rates of one layer: those of STDP with their counter, starting and current ones of R-STDP."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self.stdp = np.zeros(2, np.float32)
+        self.seen = np.zeros(1, np.int64)
+        self.start = np.zeros(4)
+        self.reward = np.zeros(4, np.float32)
+        self.names: tuple[str, ...] = ()
+        for rule in rules:
+            names = STDP_RATES if isinstance(rule, STDP) else REWARD_RATES
+            self.names += names
+            self.set({name: getattr(rule, name) for name in names})
+
+    def set(self, rates: dict[str, float]) -> None:
+        """Set starting rates, and with them the current ones."""
+        for name, rate in rates.items():
+            if name not in self.names:
+                raise UserError(f"rate {name}: this layer has {', '.join(self.names) or 'none'}")
+            if name in STDP_RATES:
+                self.stdp[STDP_RATES.index(name)] = rate
+            else:
+                self.start[REWARD_RATES.index(name)] = rate
+                self.reward[REWARD_RATES.index(name)] = rate
+
+    def adapt(self, right: float, wrong: float) -> None:
+        """Set the current R-STDP rates from the shares of right and wrong answers of a window."""
+        self.reward[:] = self.start * np.array([wrong, wrong, right, right])
+
+    def current(self) -> dict[str, float]:
+        """The rates in force, by name."""
+        values = dict(zip((*STDP_RATES, *REWARD_RATES), (*self.stdp, *self.reward), strict=True))
+        return {name: float(values[name]) for name in self.names}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint holds of the rates."""
+        return {"stdp": self.stdp, "seen": self.seen, "start": self.start, "reward": self.reward}
+
+
+class Engine:
+    """A network that runs on the CPU; ``threads`` changes how fast, never what."""
+
+    def __init__(
+        self,
+        layers: tuple[Layer, ...],
+        phases: tuple[Phase, ...],
+        decision: Decision,
+        *,
+        shape: Shape,
+        steps: int,
+        seed: int,
+        workers: int | None = None,
+    ) -> None:
+        self.layers, self.decision, self.shape, self.steps = layers, decision, shape, steps
+        self.phases = {phase.name: phase for phase in phases}
+        self.workers = workers or threads.available()
+        self.nodes: dict[str, ThresholdLayer | DecisionLayer] = {}
+        self.rates: dict[str, LayerRates] = {}
+        for layer, below in convolutions(layers, shape):
+            kind = DecisionLayer if layer.threshold is None else ThresholdLayer
+            node = self.nodes[layer.name] = kind(layer, below)
+            size = node.geometry.maps, node.geometry.channels, layer.kernel, layer.kernel
+            node.weights = (
+                stream(seed, "weights", layer.name).normal(layer.mean, layer.std, size).astype(np.float32)
+            )
+            self.rates[layer.name] = LayerRates(
+                [p.rules[layer.name] for p in phases if layer.name in p.rules]
+            )
+        self.epochs = {phase.name: 0 for phase in phases}
+        self.windows = {phase.name: 0 for phase in phases}
+
+    # --- weights and state ---------------------------------------------------------------------------------------
+
+    def node(self, layer: str) -> ThresholdLayer | DecisionLayer:
+        """The layer of that name."""
+        if layer not in self.nodes:
+            raise UserError(f"layer {layer}: this network has {', '.join(self.nodes)}")
+        return self.nodes[layer]
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name."""
+        if name not in self.phases:
+            raise UserError(f"phase {name}: this network has {', '.join(self.phases)}")
+        return self.phases[name]
+
+    def weights(self, layer: str) -> np.ndarray:
+        """Weights float32 (M, C, K, K); a copy."""
+        return self.node(layer).weights
+
+    def set_weights(self, layer: str, weights: np.ndarray) -> None:
+        """Set a layer's weights; the shape must be the layer's, the values finite."""
+        node, weights = self.node(layer), np.asarray(weights, np.float32)
+        if weights.shape != node.weights.shape:
+            raise UserError(
+                f"layer {layer}: weights of shape {weights.shape} given, {node.weights.shape} needed"
+            )
+        if not np.isfinite(weights).all():
+            raise UserError(f"layer {layer}: weights must be finite numbers")
+        node.weights = weights
+
+    def layer_rates(self, layer: str) -> LayerRates:
+        """Rates of a layer."""
+        self.node(layer)
+        return self.rates[layer]
+
+    def convergence(self) -> dict[str, float]:
+        """Mean w (1 - w) of every layer that fires: it falls to 0 as weights settle (Kheradpisheh et al. 2018, eq. 4)."""
+        return {
+            name: float(np.mean(node.synapses.weight * (1 - node.synapses.weight), dtype=np.float64))
+            for name, node in self.nodes.items()
+            if isinstance(node, ThresholdLayer)
+        }
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that learning changes, by name; copies."""
+        state = {f"{name}.weight": node.weights for name, node in self.nodes.items()}
+        for name, rates in self.rates.items():
+            state |= {f"{name}.rates.{key}": array.copy() for key, array in rates.arrays().items()}
+        state |= {f"phase.{name}": np.array([self.epochs[name], self.windows[name]]) for name in self.phases}
+        return state
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over a state; it must be of a network with the same layers and phases."""
+        expected = self.state()
+        for key, array in expected.items():
+            if key not in state or state[key].shape != array.shape:
+                found = f"has shape {state[key].shape}" if key in state else "is missing"
+                raise UserError(
+                    f"checkpoint: {key} {found}, shape {array.shape} needed: it is of another network"
+                )
+        for name, node in self.nodes.items():
+            node.weights = state[f"{name}.weight"]
+            for key, array in self.rates[name].arrays().items():
+                array[:] = state[f"{name}.rates.{key}"]
+        for name in self.phases:
+            self.epochs[name], self.windows[name] = (int(count) for count in state[f"phase.{name}"])
+
+    # --- forward -------------------------------------------------------------------------------------------------
+
+    def check(self, latencies: np.ndarray) -> np.ndarray:
+        """The latencies as the kernels take them; refuses another type or shape."""
+        latencies = np.asarray(latencies)
+        if latencies.dtype != np.uint8 or latencies.ndim != 4 or latencies.shape[1:] != self.shape:
+            raise UserError(
+                f"latencies: {latencies.dtype} {latencies.shape} given, uint8 (N, {', '.join(map(str, self.shape))})"
+                " needed: encode the images first"
+            )
+        return np.ascontiguousarray(latencies)
+
+    def _run(
+        self, layers: tuple[Layer, ...], x: np.ndarray, stop: str, timed: bool
+    ) -> tuple[np.ndarray, bool]:
+        """Activity in front of layer `stop`, or behind the path; and whether the layer was met."""
+        position = 0
+        while position < len(layers):
+            layer = layers[position]
+            after = layers[position + 1] if position + 1 < len(layers) else None
+            position += 1
+            if isinstance(layer, Pool):
+                x = pool_latency(x, layer)
+            elif isinstance(layer, Branches):
+                x, met = self._branch(layer, x, stop, timed)
+                if met:
+                    return x, True
+            elif layer.name == stop:
+                return x, True
+            elif isinstance(after, Pool):
+                x = self.nodes[layer.name].propagate(x, steps=self.steps, pool=after, timed=timed)
+                position += 1
+            else:
+                x = self.nodes[layer.name].propagate(x, steps=self.steps, timed=timed)
+        return x, False
+
+    def _branch(self, layer: Branches, x: np.ndarray, stop: str, timed: bool) -> tuple[np.ndarray, bool]:
+        outputs = []
+        for path in layer.paths:
+            y, met = self._run(path, x, stop, timed)
+            if met:
+                return y, True
+            outputs.append(y)
+        pads = layer.pads or (0,) * len(outputs)
+        padded = [
+            np.pad(y, ((0, 0), (0, 0), (p, p), (p, p)), constant_values=SILENT)
+            for y, p in zip(outputs, pads, strict=True)
+        ]
+        if layer.join == "earliest":
+            return np.minimum.reduce(padded), False
+        if layer.join == "latest":
+            return np.maximum.reduce(padded), False
+        return np.concatenate(padded, axis=1), False
+
+    def before(self, layer: str, latencies: np.ndarray, *, timed: bool = True) -> np.ndarray:
+        """What a layer sees, uint8 (N, C, H, W) before its padding; untimed, only whether an input fires is right."""
+        first = self._run(self.layers, latencies[:1], layer, timed)[0]
+        out = np.empty((len(latencies), *first.shape[1:]), np.uint8)
+
+        def work(rows: slice) -> None:
+            out[rows] = self._run(self.layers, latencies[rows], layer, timed)[0]
+
+        threads.in_chunks(work, len(latencies), threads=self.workers)
+        return out
+
+    def inputs(self, phase: str, latencies: np.ndarray) -> np.ndarray:
+        """What the lowest learning layer of a phase sees: the frozen layers below, run once."""
+        return self.before(self.learning(phase)[0], self.check(latencies))
+
+    def learning(self, phase: str) -> list[str]:
+        """Names of the layers that learn in a phase, from the input upwards."""
+        return [name for name in self.nodes if name in self.phase(phase).rules]
+
+    # --- answers -------------------------------------------------------------------------------------------------
+
+    def predict(self, latencies: np.ndarray) -> np.ndarray:
+        """Answers int64 (N,), -1 = silent."""
+        latencies = self.check(latencies)
+        return self._answers(
+            latencies, lambda rows: self._run(self.layers, latencies[rows], self.decision.heads[0], False)[0]
+        )
+
+    def answers_from(self, phase: str, inputs: np.ndarray) -> np.ndarray:
+        """Answers int64 (N,) from what the learning layer of a phase sees."""
+        tail, head = self._from(self.learning(phase)[0]), self.decision.heads[0]
+        return self._answers(inputs, lambda rows: self._run(tail, inputs[rows], head, False)[0])
+
+    def _from(self, name: str) -> tuple[Layer, ...]:
+        """The layers from one on; the one that holds the branch where it is in one."""
+        for position, layer in enumerate(self.layers):
+            if name in [conv.name for conv, _ in convolutions((layer,), (1, 4095, 4095))]:
+                return self.layers[position:]
+        raise UserError(f"layer {name}: this network has {', '.join(self.nodes)}")
+
+    def _answers(self, source: np.ndarray, seen: Callable[[slice], np.ndarray]) -> np.ndarray:
+        answers = np.empty(len(source), np.int64)
+
+        def work(rows: slice) -> None:
+            x = seen(rows)
+            votes = [self.votes(self.nodes[head].decide(x, steps=self.steps)) for head in self.decision.heads]
+            answers[rows] = elect(np.stack(votes), self.decision)
+
+        threads.in_chunks(work, len(source), threads=self.workers)
+        return answers
+
+    def votes(self, winners: np.ndarray) -> np.ndarray:
+        """Classes int64 (N,) of winners (N, 3), -1 = silent."""
+        return np.where(winners[:, 0] < 0, -1, winners[:, 0] // self.decision.group)
+
+    def scores(self, latencies: np.ndarray) -> np.ndarray:
+        """How near each class was to deciding, float32 (N, classes): the mean of the heads, 1 for the answer's class.
+
+        Silent images get 0.
+        """
+        latencies = self.check(latencies)
+        heads, group = [self.nodes[head] for head in self.decision.heads], self.decision.group
+        scores = np.empty((len(latencies), heads[0].geometry.maps // group), np.float32)
+
+        def work(rows: slice) -> None:
+            x = self._run(self.layers, latencies[rows], self.decision.heads[0], False)[0]
+            scores[rows] = np.mean([h.scores(x, steps=self.steps, group=group) for h in heads], axis=0)
+            votes = [self.votes(h.decide(x, steps=self.steps)) for h in heads]
+            answers = elect(np.stack(votes), self.decision)
+            answered = np.flatnonzero(answers >= 0)
+            scores[rows][answered, answers[answered]] = 1
+
+        threads.in_chunks(work, len(latencies), threads=self.workers)
+        return scores
+
+    def features(self, latencies: np.ndarray, layer: str, as_: str = "latency") -> np.ndarray:
+        """Activity of a layer before pooling, (N, M, R, Q).
+
+        "latency": step of the first spike, uint8, 255 = never; "rank": steps - latency, 0 = never; "potential": at the
+        last step, float32.
+        """
+        if as_ not in FEATURES:
+            raise UserError(f"features as {as_!r}: choose one of {', '.join(FEATURES)}")
+        if as_ == "potential":
+            return self.potentials(layer, latencies)
+        latency = self._first_spikes(layer, latencies)
+        return (
+            latency if as_ == "latency" else (self.steps - np.minimum(latency, self.steps)).astype(np.uint8)
+        )
+
+    def _first_spikes(self, layer: str, latencies: np.ndarray) -> np.ndarray:
+        node = self.node(layer)
+        if isinstance(node, ThresholdLayer):
+            return node.propagate(self.before(layer, self.check(latencies)), steps=self.steps)
+        return np.where(self.potentials(layer, latencies) > 0, self.steps - 1, SILENT).astype(np.uint8)
+
+    def potentials(self, layer: str, latencies: np.ndarray) -> np.ndarray:
+        """Potentials of a layer at the last step, float32 (N, M, R, Q)."""
+        import torch
+
+        from firstspike import functional
+
+        node, seen = self.node(layer), self.before(layer, self.check(latencies), timed=False)
+        weight = torch.from_numpy(node.weights).double()
+        folds = seen.shape[1] // node.geometry.channels
+        out = np.empty((len(seen), node.geometry.maps, node.geometry.rows, node.geometry.cols), np.float32)
+        for first in range(0, len(seen), CHUNK):
+            x = functional.pad_latency(torch.from_numpy(seen[first : first + CHUNK]), node.layer.pad)
+            parts = [
+                functional.final_potential(part, weight, steps=self.steps) for part in x.chunk(folds, dim=1)
+            ]
+            out[first : first + CHUNK] = sum(parts).numpy()
+        return out
+
+    # --- learning ------------------------------------------------------------------------------------------------
+
+    def fit_phase(
+        self,
+        phase: str,
+        latencies: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        from_inputs: bool = False,
+        record: bool = False,
+        order: np.ndarray | None = None,
+        progress: Progress | None = None,
+    ) -> PhaseResult:
+        """One pass of a phase, in the given order unless ``order`` (N,) tells another; all counters go on from the last."""
+        inputs = latencies if from_inputs else self.inputs(phase, latencies)
+        order = np.arange(len(inputs)) if order is None else order
+        tell = progress or (lambda done, right, silent: None)
+        if self.phase(phase).supervised:
+            labels = self._check_labels(labels, len(inputs))
+            result = self._fit_reward(phase, inputs, labels, order, record, tell)
+        else:
+            result = self._fit_stdp(phase, inputs, order, record, tell)
+        self.epochs[phase] += 1
+        return result
+
+    def _check_labels(self, labels: np.ndarray | None, n: int) -> np.ndarray:
+        classes = self.nodes[self.decision.heads[0]].geometry.maps // self.decision.group
+        if labels is None or len(labels) != n:
+            raise UserError(
+                f"this phase needs one label an image: {0 if labels is None else len(labels)} for {n} images"
+            )
+        labels = np.asarray(labels).astype(np.int64)
+        if n and not 0 <= labels.min() <= labels.max() < classes:
+            raise UserError(f"labels {labels.min()} to {labels.max()} given, 0 to {classes - 1} allowed")
+        return labels
+
+    def _fit_stdp(
+        self, phase: str, inputs: np.ndarray, order: np.ndarray, record: bool, tell: Progress
+    ) -> PhaseResult:
+        (name,) = self.learning(phase)
+        rates, rule = self.rates[name], self.phase(phase).rules[name]
+        parts = []
+        for first in range(0, len(order), CHUNK):
+            chunk = inputs[order[first : first + CHUNK]]
+            part = self.nodes[name].learn(chunk, rule, rates.stdp, rates.seen, steps=self.steps)
+            if record:
+                parts.append(part)
+            tell(first + len(chunk), 0, 0)
+        if not parts:
+            return PhaseResult()
+        winners, used = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return PhaseResult(winners={name: winners}, rates={name: used})
+
+    def _fit_reward(
+        self,
+        phase: str,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        order: np.ndarray,
+        record: bool,
+        tell: Progress,
+    ) -> PhaseResult:
+        names = self.learning(phase)
+        window = next(rule.window for rule in self.phase(phase).rules.values())
+        clipped = dict.fromkeys(names, False)
+        decisions, counts, winners, rates = [], [], {name: [] for name in names}, {name: [] for name in names}
+        for first in range(0, len(order), window):
+            rows = order[first : first + window]
+            chosen = self._learn_window(phase, inputs[rows], labels[rows], clipped)
+            answers = elect(
+                np.stack([self.votes(chosen[head]) for head in self.decision.heads]), self.decision
+            )
+            right, silent = int((answers == labels[rows]).sum()), int((answers < 0).sum())
+            counts.append((right, len(answers) - right - silent, silent))
+            decisions.append(answers)
+            self._adapt(phase, *(np.array(counts[-1][:2]) / len(answers)))
+            for name in names if record else ():
+                winners[name].append(chosen[name].reshape(len(answers), -1, 3).astype(np.int16))
+                rates[name].append(self.rates[name].reward.astype(np.float64))
+            tell(first + len(answers), right, silent)
+        return PhaseResult(
+            np.concatenate(decisions) if decisions else np.empty(0, np.int64),
+            np.array(counts, np.int64).reshape(-1, 3),
+            {name: np.concatenate(parts) for name, parts in winners.items() if parts},
+            {name: np.array(parts) for name, parts in rates.items() if parts},
+        )
+
+    def _learn_window(
+        self, phase: str, inputs: np.ndarray, labels: np.ndarray, clipped: dict[str, bool]
+    ) -> dict[str, np.ndarray]:
+        """One window of R-STDP: winners by layer."""
+        names, rules = self.learning(phase), self.phase(phase).rules
+        group, chosen = self.decision.group, {}
+        if set(names) <= set(self.decision.heads):
+            for name in names:
+                chosen[name], clipped[name] = self.nodes[name].learn(
+                    inputs,
+                    labels,
+                    rules[name],
+                    self.rates[name].reward,
+                    steps=self.steps,
+                    group=group,
+                    clipped=clipped[name],
+                )
+            return chosen
+        lower, upper = names
+        learns = self.turn(phase)
+        turn = Turn(
+            lower in learns,
+            upper in learns,
+            self.rates[lower].reward,
+            self.rates[upper].reward,
+            np.array([clipped[lower], clipped[upper]]),
+        )
+        chosen[lower], chosen[upper] = learn_together(
+            self.nodes[lower],
+            self.nodes[upper],
+            self._pool_between(lower),
+            inputs,
+            labels,
+            (rules[lower], rules[upper]),
+            turn,
+            steps=self.steps,
+            group=group,
+        )
+        clipped[lower], clipped[upper] = turn.clipped
+        return chosen
+
+    def _pool_between(self, lower: str) -> Pool:
+        """The pooling behind a layer that learns together with the decision layer above it."""
+        position = next(
+            i for i, layer in enumerate(self.layers) if isinstance(layer, Conv) and layer.name == lower
+        )
+        after = self.layers[position + 1]
+        return after if isinstance(after, Pool) else IDENTITY
+
+    def turn(self, phase: str) -> list[str]:
+        """The layers whose turn it is to learn in the next window of a phase."""
+        names, turns = self.learning(phase), self.phase(phase).turns
+        if turns == "together":
+            return names
+        odd = self.windows[phase] % 2
+        if turns == "original":
+            odd = int(self.epochs[phase] + odd > 0)
+        return [names[odd]]
+
+    def _adapt(self, phase: str, right: float, wrong: float) -> None:
+        """Count a window and set the rates for the next one."""
+        self.windows[phase] += 1
+        adapted = self.turn(phase) if self.phase(phase).turns == "original" else self.learning(phase)
+        for name in adapted:
+            self.rates[name].adapt(right, wrong)
+
+
+def pool_latency(latencies: np.ndarray, pool: Pool) -> np.ndarray:
+    """Earliest spike of every window; latencies uint8 (N, C, H, W)."""
+    _, rows, cols = pool.output(latencies.shape[1:])
+    padded = np.pad(
+        latencies, ((0, 0), (0, 0), (pool.pad, pool.pad), (pool.pad, pool.pad)), constant_values=SILENT
+    )
+    ends = (rows - 1) * pool.step + 1, (cols - 1) * pool.step + 1
+    views = [
+        padded[:, :, i : i + ends[0] : pool.step, j : j + ends[1] : pool.step]
+        for i in range(pool.window)
+        for j in range(pool.window)
+    ]
+    return np.minimum.reduce(views)
+
+
+def elect(votes: np.ndarray, decision: Decision) -> np.ndarray:
+    """Answers int64 (N,) from the votes (heads, N), -1 = silent.
+
+    A class with more than half of all heads' votes; else the first head of the fallback order that voted.
+    """
+    answers = np.full(votes.shape[1], -1, np.int64)
+    for head in reversed(decision.fallback):
+        answers = np.where(votes[head] >= 0, votes[head], answers)
+    for candidate in votes:
+        agree = (votes == candidate).sum(axis=0)
+        answers = np.where((candidate >= 0) & (2 * agree > len(votes)), candidate, answers)
+    return answers
+
+
+def paths(layers: tuple[Layer, ...]) -> Iterator[Layer]:
+    """Every layer of a network, those of branches one path after the other."""
+    for layer in layers:
+        if isinstance(layer, Branches):
+            for path in layer.paths:
+                yield from paths(path)
+        else:
+            yield layer

@@ -1,0 +1,223 @@
+"""Event-driven convolution of neurons that fire at most once.
+
+Legend: C channels, H, W input size, K kernel, M maps, L lanes (M padded to whole blocks), R, Q output rows and columns,
+P = R * Q positions, F = K * K * C fan-in, T steps.
+
+The inputs of an image are taken in time order, and each is appended to the list of every position that sees it; a
+position then adds the weights of its list for all maps at once. Potentials are **screened** in integers,
+``round(weight * scale)``: such a sum does not depend on the order of its inputs, and its error is bounded by the summed
+rounding errors of a map. The scale is a power of two as large as int32 allows, so that large weights are represented
+exactly and only small ones are rounded. Where the bound leaves a comparison open the potential is summed again in
+float64, and where two such sums are too near for their order of summation not to matter, in the fixed order (channel,
+row, column). So every threshold, inhibition and winner is decided as float64 decides it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from firstspike.kernels.vector import add_rows, fill_lanes
+
+ROOM = 2.0**31 - 2.0**20  # what the screened weights of a map may sum to
+DOUBT = 1e-9  # two float64 sums of the same weights in different orders are much nearer than this
+
+
+class Geometry(NamedTuple):
+    """Sizes of one convolution: input, padding, kernel, output; ``lanes`` is ``maps`` padded to whole blocks."""
+
+    channels: int
+    height: int
+    width: int
+    pad: int
+    kernel: int
+    rows: int
+    cols: int
+    maps: int
+    lanes: int
+
+
+class Synapses(NamedTuple):
+    """Weights of a layer, float32 (M, C, K, K), and their integer image.
+
+    ``screen`` int32 (F * L,), row ``(c * K + i) * K + j``; ``scale`` float64 (1,), units of the screen in a weight of 1;
+    ``bounds`` int64 (2,): the largest screened weight, and the largest error of a screened potential, in units.
+    """
+
+    weight: np.ndarray
+    screen: np.ndarray
+    scale: np.ndarray
+    bounds: np.ndarray
+
+
+class Plasticity(NamedTuple):
+    """Bounds of the weights and whether the update is stabilised by ``(w - lower) * (upper - w)``."""
+
+    lower: np.float32
+    upper: np.float32
+    stabilise: bool
+
+
+class Field(NamedTuple):
+    """Scratch memory of one image in one layer; nothing in it outlives the image."""
+
+    active: np.ndarray  # int64 (C * H * W + 1,) inputs that fire, packed: channel << 24 | row << 12 | column
+    order: np.ndarray  # int64 (C * H * W + 1,) the same in time order
+    start: np.ndarray  # int64 (T + 2,) where each step begins in `order`
+    lists: np.ndarray  # uint16 (P * F,) screen rows of the inputs of each position, in time order
+    end: np.ndarray  # int64 (P,) end of each position's list
+    summed: np.ndarray  # int64 (P,) end of the part that is in the sums
+    sums: np.ndarray  # int32 (P * L,) screened potentials
+
+
+@njit(cache=True, nogil=True)
+def make_field(g: Geometry, steps: int) -> Field:
+    """Allocate the scratch memory of a layer."""
+    inputs, places = g.channels * g.height * g.width + 1, g.rows * g.cols
+    return Field(
+        np.empty(inputs, np.int64),
+        np.empty(inputs, np.int64),
+        np.empty(steps + 2, np.int64),
+        np.empty(places * g.kernel * g.kernel * g.channels, np.uint16),
+        np.empty(places, np.int64),
+        np.empty(places, np.int64),
+        np.empty(places * g.lanes, np.int32),
+    )
+
+
+@njit(cache=True, nogil=True)
+def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
+    """Write map m's weights into the screen and widen the bounds to hold them; False if they don't fit the scale."""
+    weights, screen, scale, bounds = (
+        synapses.weight[m].ravel(),
+        synapses.screen,
+        synapses.scale[0],
+        synapses.bounds,
+    )
+    total, error, ceiling = 0.0, 0.0, 0.0
+    for row in range(weights.size):
+        exact = weights[row] * scale
+        unit = np.rint(exact)
+        total += abs(unit)
+        error += abs(unit - exact)
+        ceiling = max(ceiling, unit)
+        screen[row * g.lanes + m] = np.int32(unit)
+    bounds[0] = max(bounds[0], np.int64(ceiling) + 1)
+    bounds[1] = max(bounds[1], np.int64(error) + 2)
+    return total < ROOM
+
+
+@njit(cache=True, nogil=True)
+def screen_all(g: Geometry, synapses: Synapses) -> None:
+    """Write every map's weights into the screen, at the finest scale that holds them."""
+    heaviest = 1e-9
+    for m in range(g.maps):
+        heaviest = max(heaviest, np.float64(np.abs(synapses.weight[m]).sum()))
+    synapses.scale[0] = 2.0 ** min(30, np.floor(np.log2(ROOM / 1.25 / heaviest)))
+    synapses.bounds[:] = 0
+    for m in range(g.maps):
+        screen_map(g, synapses, m)
+
+
+@njit(cache=True, nogil=True)
+def sort_inputs(latency: np.ndarray, steps: int, field: Field) -> None:
+    """Counting sort of the inputs (C, H, W) that fire into ``field.order``, step t at ``start[t] : start[t + 1]``."""
+    channels, height, width = latency.shape
+    active, order, start = field.active, field.order, field.start
+    start[:] = 0
+    n = 0
+    for c in range(channels):
+        for y in range(height):
+            for x in range(width):
+                active[n] = c << 24 | y << 12 | x
+                n += latency[c, y, x] < steps
+    for e in range(n):
+        code = active[e]
+        start[latency[code >> 24, code >> 12 & 4095, code & 4095] + 2] += 1
+    for t in range(2, steps + 2):
+        start[t] += start[t - 1]
+    for e in range(n):
+        code = active[e]
+        t = latency[code >> 24, code >> 12 & 4095, code & 4095] + 1
+        order[start[t]] = code
+        start[t] += 1
+
+
+@njit(cache=True, nogil=True)
+def clear_lists(g: Geometry, field: Field) -> None:
+    """Empty every position's list."""
+    fan_in = g.kernel * g.kernel * g.channels
+    for place in range(g.rows * g.cols):
+        field.end[place] = place * fan_in
+        field.summed[place] = place * fan_in
+
+
+@njit(cache=True, nogil=True)
+def append_inputs(g: Geometry, field: Field, first: int, last: int) -> None:
+    """Append the inputs ``order[first:last]`` to the list of every position that sees them."""
+    lists, end, order = field.lists, field.end, field.order
+    pad, kernel, rows, cols = g.pad, g.kernel, g.rows, g.cols
+    for e in range(first, last):
+        code = order[e]
+        c, y, x = code >> 24, (code >> 12 & 4095) + pad, (code & 4095) + pad
+        left, right = max(0, x - kernel + 1), min(cols, x + 1)
+        for r in range(max(0, y - kernel + 1), min(rows, y + 1)):
+            row = (c * kernel + y - r) * kernel + x - left
+            for place in range(r * cols + left, r * cols + right):
+                lists[end[place]] = row
+                end[place] += 1
+                row -= 1
+
+
+@njit(cache=True, nogil=True)
+def largest_sum(g: Geometry, synapses: Synapses, field: Field, place: int) -> int:
+    """Add what is new in a position's list to its sums and return the largest."""
+    sums, at = field.sums, place * g.lanes
+    begin, end = field.summed[place], field.end[place]
+    if begin == place * g.kernel * g.kernel * g.channels:
+        fill_lanes(sums, at, g.lanes, 0)
+    field.summed[place] = end
+    return add_rows(sums, at, synapses.screen, g.lanes, field.lists, begin, end)
+
+
+@njit(cache=True, nogil=True)
+def tally(g: Geometry, weight: np.ndarray, field: Field, m: int, place: int) -> float:
+    """Potential of one neuron in float64, summed in the order of its list: right to within ``DOUBT``."""
+    weights = weight[m].ravel()
+    total = 0.0
+    for e in range(place * weights.size, field.summed[place]):
+        total += weights[field.lists[e]]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def certify(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, place: int, step: int) -> float:
+    """Potential of one neuron at `step` in float64, summed in the fixed order (channel, row, column)."""
+    top, left = place // g.cols - g.pad, place % g.cols - g.pad
+    first_i, last_i = max(0, -top), min(g.kernel, g.height - top)
+    first_j, last_j = max(0, -left), min(g.kernel, g.width - left)
+    total = 0.0
+    for c in range(g.channels):
+        for i in range(first_i, last_i):
+            for j in range(first_j, last_j):
+                if latency[c, top + i, left + j] <= step:
+                    total += weight[m, c, i, j]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def exceeds(
+    latency: np.ndarray,
+    g: Geometry,
+    weight: np.ndarray,
+    field: Field,
+    m: int,
+    place: int,
+    step: int,
+    threshold: float,
+) -> bool:
+    """Whether a neuron's potential is larger than the threshold, decided in float64."""
+    potential = tally(g, weight, field, m, place)
+    if abs(potential - threshold) < DOUBT:
+        potential = certify(latency, g, weight, m, place, step)
+    return potential > threshold

@@ -1,0 +1,301 @@
+"""The decision layer: the largest potential at the last step, and reward-modulated STDP of the map that had it.
+
+Legend as in ``conv.py``. Only what has fired by the last step counts, so the layer sees bits and no time. Potentials are
+screened in bytes, ``low + step * byte``, whose sums differ from the true ones by at most half a step an input; the few
+neurons that may still be the winner are summed in float64. Weights are kept as (M, K, K, C), so that the channels of a
+cell, which are looked at together, lie together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from firstspike.kernels.conv import DOUBT, Geometry, Plasticity
+from firstspike.kernels.vector import add_bytes, count_at_least, fill_lanes
+
+CHUNK = 256  # rows that `add_bytes` takes at once
+ERROR = 0.501  # steps between a weight and its byte, rounding of the conversion included
+
+
+class Head(NamedTuple):
+    """Weights float32 (M, K, K, C) of a decision layer and their bytes.
+
+    ``screen`` uint8 (F * L,), row ``(i * K + j) * C + c``; ``affine`` float64 (2,): low and step of the bytes.
+    """
+
+    weight: np.ndarray
+    screen: np.ndarray
+    affine: np.ndarray
+
+
+class View(NamedTuple):
+    """What a decision layer sees of one image; scratch memory."""
+
+    active: np.ndarray  # uint16 (H * W * room + 1,) channels of each cell that have fired
+    count: np.ndarray  # int64 (H * W,) how many
+    fired: (
+        np.ndarray
+    )  # uint8 (H * W * C,) how often each input has fired: 0 or 1, more where layers are added
+    inputs: np.ndarray  # int64 (P,) inputs that have fired in each receptive field
+    sums: np.ndarray  # int32 (P * L,) screened potentials
+
+
+@njit(cache=True, nogil=True)
+def make_view(g: Geometry, channels: int) -> View:
+    """Allocate the scratch memory of a decision layer for latencies of so many channels."""
+    cells = g.height * g.width
+    return View(
+        np.empty(cells * channels + 1, np.uint16),
+        np.empty(cells, np.int64),
+        np.empty(cells * g.channels, np.uint8),
+        np.empty(g.rows * g.cols, np.int64),
+        np.empty(g.rows * g.cols * g.lanes, np.int32),
+    )
+
+
+@njit(cache=True, nogil=True)
+def to_byte(weight: np.float32, low: float, step: float) -> np.uint8:
+    """The byte of a weight."""
+    return np.uint8(min(max(np.rint((weight - low) / step), 0.0), 255.0))
+
+
+@njit(cache=True, nogil=True)
+def screen_head(g: Geometry, head: Head) -> None:
+    """Write all weights into the screen, low and step from the smallest and the largest."""
+    low, high = np.float64(head.weight.min()), np.float64(head.weight.max())
+    step = max((high - low) / 255, 1e-12)
+    head.affine[0], head.affine[1] = low, step
+    for m in range(g.maps):
+        weights = head.weight[m].ravel()
+        for row in range(weights.size):
+            head.screen[row * g.lanes + m] = to_byte(weights[row], low, step)
+
+
+@njit(cache=True, nogil=True)
+def look(latency: np.ndarray, g: Geometry, steps: int, view: View) -> None:
+    """Lists and mask of the inputs that fire at all.
+
+    ``latency`` (C', H, W) with C' a multiple of C: where two layers are added, an input counts once for each that fired.
+    """
+    cells = g.height * g.width
+    flat = latency.reshape(len(latency), cells)
+    view.count[:] = 0
+    view.fired[:] = 0
+    for channel in range(len(latency)):
+        c = channel % g.channels
+        for cell in range(cells):
+            fires = flat[channel, cell] < steps
+            view.fired[cell * g.channels + c] += fires
+            view.active[cell * len(latency) + view.count[cell]] = c
+            view.count[cell] += fires
+
+
+@njit(cache=True, nogil=True)
+def screen_potentials(g: Geometry, head: Head, view: View) -> None:
+    """Sums of bytes of every neuron; offset by offset, so that a kernel element's rows stay in the cache."""
+    room = view.active.size // view.count.size
+    fill_lanes(view.sums, 0, view.sums.size, 0)
+    view.inputs[:] = 0
+    for i in range(g.kernel):
+        for j in range(g.kernel):
+            base = (i * g.kernel + j) * g.channels
+            for r in range(max(0, g.pad - i), min(g.rows, g.height + g.pad - i)):
+                for q in range(max(0, g.pad - j), min(g.cols, g.width + g.pad - j)):
+                    cell = (r + i - g.pad) * g.width + q + j - g.pad
+                    place, n = r * g.cols + q, view.count[cell]
+                    first = cell * room
+                    view.inputs[place] += n
+                    for begin in range(first, first + n, CHUNK):
+                        end = min(begin + CHUNK, first + n)
+                        add_bytes(
+                            view.sums, place * g.lanes, head.screen, base, g.lanes, view.active, begin, end
+                        )
+
+
+@njit(cache=True, nogil=True)
+def potential(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -> float:
+    """Potential of one neuron in float64, summed in the order (row, column, channel)."""
+    weights, room = weight[m].ravel(), view.active.size // view.count.size
+    top, left = place // g.cols - g.pad, place % g.cols - g.pad
+    total = 0.0
+    for i in range(max(0, -top), min(g.kernel, g.height - top)):
+        for j in range(max(0, -left), min(g.kernel, g.width - left)):
+            cell, base = (top + i) * g.width + left + j, (i * g.kernel + j) * g.channels
+            for e in range(cell * room, cell * room + view.count[cell]):
+                total += weights[base + view.active[e]]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def potential_by_channel(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -> float:
+    """The same in the order (channel, row, column), which decides between sums that are too near."""
+    top, left = place // g.cols - g.pad, place % g.cols - g.pad
+    total = 0.0
+    for c in range(g.channels):
+        for i in range(max(0, -top), min(g.kernel, g.height - top)):
+            for j in range(max(0, -left), min(g.kernel, g.width - left)):
+                cell = (top + i) * g.width + left + j
+                total += view.fired[cell * g.channels + c] * np.float64(weight[m, i, j, c])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def least_certain(g: Geometry, head: Head, view: View) -> float:
+    """A potential that the winner reaches for certain: the largest lower bound of all neurons."""
+    low, step = head.affine
+    reached = -np.inf
+    for place in range(g.rows * g.cols):
+        n, largest = view.inputs[place], np.int32(-1)
+        if n == 0:
+            continue
+        for total in view.sums[place * g.lanes : place * g.lanes + g.maps]:
+            largest = max(largest, total)
+        reached = max(reached, n * low + step * (largest - ERROR * n))
+    return reached
+
+
+@njit(cache=True, nogil=True)
+def decide(g: Geometry, head: Head, view: View, winner: np.ndarray) -> None:
+    """Winner of one image, map, row and column; -1 where no potential is above 0.
+
+    The largest potential wins, ties go to the lowest (map, row, column) (Mozafari et al. 2019, section 2.4).
+    """
+    screen_potentials(g, head, view)
+    reached = least_certain(g, head, view)
+    low, step = head.affine
+    winner[:] = -1
+    best, best_map, best_place = 0.0, g.maps, 0
+    for place in range(g.rows * g.cols):
+        n, at = view.inputs[place], place * g.lanes
+        if n == 0:
+            continue
+        limit = max(np.int64(np.floor((reached - n * low) / step - ERROR * n)), 0)
+        if count_at_least(view.sums, at, g.lanes, limit) == 0:
+            continue
+        for m in range(g.maps):
+            if view.sums[at + m] < limit:
+                continue
+            total = potential(g, head.weight, view, m, place)
+            lead = total - best
+            if abs(lead) < DOUBT and best_map < g.maps:
+                lead = potential_by_channel(g, head.weight, view, m, place)
+                lead -= potential_by_channel(g, head.weight, view, best_map, best_place)
+            if lead > 0 or (lead == 0 and (m, place) < (best_map, best_place) and best_map < g.maps):
+                best, best_map, best_place = total, m, place
+    if best_map < g.maps:
+        winner[0], winner[1], winner[2] = best_map, best_place // g.cols, best_place % g.cols
+
+
+@njit(cache=True, nogil=True)
+def reinforce(
+    g: Geometry,
+    head: Head,
+    view: View,
+    winner: np.ndarray,
+    ltp: np.float32,
+    ltd: np.float32,
+    plasticity: Plasticity,
+) -> None:
+    """STDP of the winner's map at the last step: `ltp` for every input that has fired, `ltd` for all others."""
+    lower, upper, stabilise = plasticity
+    low, step = head.affine
+    m, top, left = winner[0], winner[1] - g.pad, winner[2] - g.pad
+    weights = head.weight[m].ravel()
+    for i in range(g.kernel):
+        for j in range(g.kernel):
+            y, x = top + i, left + j
+            inside = 0 <= y < g.height and 0 <= x < g.width
+            base, first = (i * g.kernel + j) * g.channels, (y * g.width + x) * g.channels
+            for c in range(g.channels):
+                old = weights[base + c]
+                factor = (old - lower) * (upper - old) if stabilise else np.float32(1)
+                new = old + (ltp if inside and view.fired[first + c] else ltd) * factor
+                new = min(max(new, lower), upper)
+                weights[base + c] = new
+                byte = to_byte(new, low, step)
+                if byte != to_byte(old, low, step):
+                    head.screen[(base + c) * g.lanes + m] = byte
+
+
+@njit(cache=True, nogil=True)
+def clip_head(g: Geometry, head: Head, plasticity: Plasticity) -> None:
+    """Clip every weight of the layer: the first update of a pass does so for the maps that did not win as well."""
+    flat = head.weight.ravel()
+    for a in range(flat.size):
+        flat[a] = min(max(flat[a], plasticity.lower), plasticity.upper)
+    screen_head(g, head)
+    head.affine[0], head.affine[1] = plasticity.lower, (np.float64(plasticity.upper) - plasticity.lower) / 255
+    for m in range(g.maps):
+        weights = head.weight[m].ravel()
+        for row in range(weights.size):
+            head.screen[row * g.lanes + m] = to_byte(weights[row], head.affine[0], head.affine[1])
+
+
+@njit(cache=True, nogil=True)
+def learn_reward(
+    latencies: np.ndarray,
+    labels: np.ndarray,
+    g: Geometry,
+    head: Head,
+    steps: int,
+    group: int,
+    rates: np.ndarray,
+    plasticity: Plasticity,
+    clipped: bool,
+    winners: np.ndarray,
+) -> bool:
+    """One window of R-STDP over images (N, C, H, W): reward when the winner's map // group is the label, else punishment.
+
+    ``rates`` float32 (4,): reward ltp and ltd, punishment ltp and ltd. Silent images change nothing. Returns whether
+    the layer has been clipped (Mozafari et al. 2019, equations 3 to 5).
+    """
+    view = make_view(g, latencies.shape[1])
+    for n in range(len(latencies)):
+        look(latencies[n], g, steps, view)
+        decide(g, head, view, winners[n])
+        if winners[n, 0] < 0:
+            continue
+        a = 0 if winners[n, 0] // group == labels[n] else 2
+        reinforce(g, head, view, winners[n], rates[a], rates[a + 1], plasticity)
+        if not clipped:
+            clip_head(g, head, plasticity)
+            clipped = True
+    return clipped
+
+
+@njit(cache=True, nogil=True)
+def decide_all(latencies: np.ndarray, g: Geometry, head: Head, steps: int, winners: np.ndarray) -> None:
+    """Winners (N, 3) of images (N, C, H, W), without learning."""
+    view = make_view(g, latencies.shape[1])
+    for n in range(len(latencies)):
+        look(latencies[n], g, steps, view)
+        decide(g, head, view, winners[n])
+
+
+@njit(cache=True, nogil=True)
+def score_all(
+    latencies: np.ndarray, g: Geometry, head: Head, steps: int, group: int, scores: np.ndarray
+) -> None:
+    """How near each class was to deciding: its largest potential as a share of the winner's; silent images get 0.
+
+    ``scores`` float32 (N, classes). A class is represented by its neuron of largest screened potential.
+    """
+    view, winner = make_view(g, latencies.shape[1]), np.empty(3, np.int64)
+    low, step = head.affine
+    for n in range(len(latencies)):
+        scores[n] = 0
+        look(latencies[n], g, steps, view)
+        decide(g, head, view, winner)
+        if winner[0] < 0:
+            continue
+        highest = potential(g, head.weight, view, winner[0], winner[1] * g.cols + winner[2])
+        for label in range(scores.shape[1]):
+            best, best_map, best_place = -np.inf, 0, 0
+            for place in range(g.rows * g.cols):
+                for m in range(label * group, (label + 1) * group):
+                    screened = view.inputs[place] * low + step * view.sums[place * g.lanes + m]
+                    if screened > best:
+                        best, best_map, best_place = screened, m, place
+            scores[n, label] = max(potential(g, head.weight, view, best_map, best_place), 0.0) / highest
+        scores[n, winner[0] // group] = 1

@@ -1,0 +1,231 @@
+"""The inner loops that numba's own loops leave slow: sums of table rows in registers, and looks at the lanes they fill.
+
+A row is a run of lanes in memory; every row is a multiple of ``LANES`` long, so no tail is ever handled. All arrays are
+flat: sums int32, tables int32 or uint8, entries uint16. Nothing is checked here: the caller owns the bounds.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 32  # lanes of a narrow block: two 512-bit registers of int32, or four of 256 bits
+_WIDE = 128  # lanes of a wide block
+_REGISTER = 16  # lanes of a register
+_LANE = ir.IntType(32)
+_INDEX = ir.IntType(64)
+_SUMS = ir.VectorType(_LANE, _REGISTER)
+_LOWEST = -(2**31)
+
+
+def padded(maps: int) -> int:
+    """Round a number of maps up to whole blocks."""
+    return -(-maps // LANES) * LANES
+
+
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def _registers(builder: Any, pointer: Any, start: Any, vector: Any, width: int) -> list[Any]:
+    """Pointers to the registers that hold `width` lanes, `start` lanes behind a pointer."""
+    first = builder.bitcast(builder.gep(pointer, [start]), vector.as_pointer())
+    return [builder.gep(first, [_INDEX(v)]) for v in range(width // _REGISTER)]
+
+
+@contextmanager
+def _blocks(builder: Any, lanes: Any) -> Iterator[Any]:
+    """Loop over the narrow blocks of a row; gives the first lane of each."""
+    with cgutils.for_range_slice(builder, _INDEX(0), lanes, _INDEX(LANES)) as (start, _):
+        yield start
+
+
+def _larger(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+
+def _reduce(builder: Any, name: str, vector: Any) -> Any:
+    """Horizontal reduction of a register by the LLVM intrinsic of that name."""
+    kind = ir.FunctionType(vector.type.element, [vector.type])
+    reduction = cgutils.get_or_insert_function(
+        builder.module, kind, f"llvm.vector.reduce.{name}.v{_REGISTER}i32"
+    )
+    return builder.call(reduction, [vector])
+
+
+def _sum_block(
+    builder: Any, sums: Any, table: Any, lanes: Any, entries: Any, n: Any, start: Any, width: int
+) -> list[Any]:
+    """Add n table rows to the `width` lanes from `start` in registers, store them, and return them."""
+    targets = _registers(builder, sums, start, _SUMS, width)
+    totals = [cgutils.alloca_once_value(builder, builder.load(target, align=4)) for target in targets]
+    with cgutils.for_range(builder, n) as loop:
+        row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
+        sources = _registers(builder, table, builder.add(builder.mul(row, lanes), start), _SUMS, width)
+        for total, source in zip(totals, sources, strict=True):
+            builder.store(builder.add(builder.load(total), builder.load(source, align=4)), total)
+    for total, target in zip(totals, targets, strict=True):
+        builder.store(builder.load(total), target, align=4)
+    return [builder.load(total) for total in totals]
+
+
+@intrinsic
+def add_rows(
+    typing_context: Any, sums: Any, at: Any, table: Any, lanes: Any, entries: Any, begin: Any, end: Any
+) -> Any:
+    """``sums[at : at + lanes] += table.reshape(-1, lanes)[entries[begin:end]].sum(axis=0)``; returns the largest sum."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, at, table, lanes, entries, begin, end = arguments
+        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
+        table = _data(context, builder, signature.args[2], table)
+        entries = builder.gep(_data(context, builder, signature.args[4], entries), [begin])
+        n = builder.sub(end, begin)
+        wide = builder.and_(lanes, _INDEX(-_WIDE))
+        largest = cgutils.alloca_once_value(builder, _SUMS([_LOWEST] * _REGISTER))
+        for first, last, width in ((_INDEX(0), wide, _WIDE), (wide, lanes, LANES)):
+            with cgutils.for_range_slice(builder, first, last, _INDEX(width)) as (start, _):
+                for total in _sum_block(builder, sums, table, lanes, entries, n, start, width):
+                    builder.store(_larger(builder, total, builder.load(largest)), largest)
+        return builder.sext(_reduce(builder, "smax", builder.load(largest)), _INDEX)
+
+    return types.int64(sums, types.int64, table, types.int64, entries, types.int64, types.int64), emit
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    """A register with the same int64 value, as int32, in every lane."""
+    element = builder.insert_element(_SUMS(ir.Undefined), builder.trunc(value, _LANE), _LANE(0))
+    return builder.shuffle_vector(element, _SUMS(ir.Undefined), _SUMS([0] * _REGISTER))
+
+
+@intrinsic
+def count_at_least(typing_context: Any, sums: Any, at: Any, lanes: Any, limit: Any) -> Any:
+    """``(sums[at : at + lanes] >= limit).sum()``."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, at, lanes, limit = arguments
+        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
+        limits = _splat(builder, limit)
+        count = cgutils.alloca_once_value(builder, _SUMS([0] * _REGISTER))
+        with _blocks(builder, lanes) as start:
+            for source in _registers(builder, sums, start, _SUMS, LANES):
+                reached = builder.icmp_signed(">=", builder.load(source, align=4), limits)
+                builder.store(builder.sub(builder.load(count), builder.sext(reached, _SUMS)), count)
+        return builder.sext(_reduce(builder, "add", builder.load(count)), _INDEX)
+
+    return types.int64(sums, types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def mark_above(typing_context: Any, marks: Any, sums: Any, at: Any, lanes: Any, limit: Any, mark: Any) -> Any:
+    """``marks = minimum(marks, where(sums > limit, mark, marks))`` on ``at : at + lanes``, all int32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        marks, sums, at, lanes, limit, mark = arguments
+        marks = builder.gep(_data(context, builder, signature.args[0], marks), [at])
+        sums = builder.gep(_data(context, builder, signature.args[1], sums), [at])
+        limits, new = _splat(builder, limit), _splat(builder, mark)
+        with _blocks(builder, lanes) as start:
+            targets, sources = (_registers(builder, array, start, _SUMS, LANES) for array in (marks, sums))
+            for target, source in zip(targets, sources, strict=True):
+                old = builder.load(target, align=4)
+                above = builder.icmp_signed(">", builder.load(source, align=4), limits)
+                earlier = builder.and_(above, builder.icmp_signed("<", new, old))
+                builder.store(builder.select(earlier, new, old), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(marks, sums, types.int64, types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def take_lower(typing_context: Any, target: Any, at: Any, source: Any, start: Any, lanes: Any) -> Any:
+    """``target[at : at + lanes] = minimum(target[at : at + lanes], source[start : start + lanes])``, all int32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target, at, source, start, lanes = arguments
+        target = builder.gep(_data(context, builder, signature.args[0], target), [at])
+        source = builder.gep(_data(context, builder, signature.args[2], source), [start])
+        with _blocks(builder, lanes) as lane:
+            targets, sources = (_registers(builder, array, lane, _SUMS, LANES) for array in (target, source))
+            for to, other in zip(targets, sources, strict=True):
+                a, b = builder.load(to, align=4), builder.load(other, align=4)
+                builder.store(builder.select(builder.icmp_signed("<", a, b), a, b), to, align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64, types.int64), emit
+
+
+@intrinsic
+def fill_lanes(typing_context: Any, sums: Any, at: Any, lanes: Any, value: Any) -> Any:
+    """``sums[at : at + lanes] = value``."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, at, lanes, value = arguments
+        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
+        values = _splat(builder, value)
+        with _blocks(builder, lanes) as start:
+            for target in _registers(builder, sums, start, _SUMS, LANES):
+                builder.store(values, target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.int64, types.int64, types.int64), emit
+
+
+def _sum_bytes(
+    builder: Any, sums: Any, table: Any, lanes: Any, entries: Any, n: Any, start: Any, width: int
+) -> None:
+    """Add n rows of bytes to the `width` lanes from `start`: in 16 bits first, which hold 257 bytes, then in 32."""
+    half, byte = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(8), LANES)
+    totals = [cgutils.alloca_once_value(builder, half([0] * LANES)) for _ in range(width // LANES)]
+    with cgutils.for_range(builder, n) as loop:
+        row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
+        first = builder.gep(table, [builder.add(builder.mul(row, lanes), start)])
+        for v, total in enumerate(totals):
+            source = builder.bitcast(builder.gep(first, [_INDEX(v * LANES)]), byte.as_pointer())
+            addend = builder.zext(builder.load(source, align=1), half)
+            builder.store(builder.add(builder.load(total), addend), total)
+    full = ir.VectorType(_LANE, LANES)
+    for v, total in enumerate(totals):
+        first = builder.gep(sums, [builder.add(start, _INDEX(v * LANES))])
+        target = builder.bitcast(first, full.as_pointer())
+        widened = builder.zext(builder.load(total), full)
+        builder.store(builder.add(builder.load(target, align=4), widened), target, align=4)
+
+
+@intrinsic
+def add_bytes(
+    typing_context: Any,
+    sums: Any,
+    at: Any,
+    table: Any,
+    base: Any,
+    lanes: Any,
+    entries: Any,
+    begin: Any,
+    end: Any,
+) -> Any:
+    """``sums[at : at + lanes] += table.reshape(-1, lanes)[base + entries[begin:end]].sum(axis=0)``, table uint8.
+
+    At most 257 entries a call, so that 16 bits hold the sum of their bytes.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, at, table, base, lanes, entries, begin, end = arguments
+        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
+        table = builder.gep(_data(context, builder, signature.args[2], table), [builder.mul(base, lanes)])
+        entries = builder.gep(_data(context, builder, signature.args[5], entries), [begin])
+        n = builder.sub(end, begin)
+        done = _INDEX(0)
+        for width in (4 * LANES, 2 * LANES, LANES):
+            last = builder.and_(lanes, _INDEX(-width))
+            with cgutils.for_range_slice(builder, done, last, _INDEX(width)) as (start, _):
+                _sum_bytes(builder, sums, table, lanes, entries, n, start, width)
+            done = last
+        return context.get_dummy_value()
+
+    flat = types.int64
+    return types.void(sums, flat, table, flat, flat, entries, flat, flat), emit

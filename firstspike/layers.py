@@ -1,0 +1,294 @@
+"""Frozen descriptions of a network: its layers, the rules they learn by, the phases in which they do, its decision.
+
+A network is data: a tuple of layers from the input upwards, a tuple of phases, one decision. ``engine.py`` runs it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from firstspike.errors import UserError
+
+Shape = tuple[int, int, int]  # channels, height, width
+TURNS = ("together", "alternate", "original")
+JOINS = {  # names of the original program and ours
+    name: join
+    for join, names in {
+        "earliest": ("earliest", "first_spike", "logical_or"),
+        "latest": ("latest", "logical_and"),
+        "both": ("both", "add"),
+    }.items()
+    for name in names
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max-pooling of spikes, which is min-pooling of latencies; the stride is the window unless given."""
+
+    window: int
+    stride: int | None = None
+    pad: int = 0
+
+    @property
+    def step(self) -> int:
+        """The stride."""
+        return self.stride or self.window
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape behind the pooling: floor, so that what is left at the lower and right edge is ignored."""
+        channels, *sides = shape
+        height, width = ((side + 2 * self.pad - self.window) // self.step + 1 for side in sides)
+        if min(height, width) < 1:
+            raise UserError(
+                f"pooling {self.window} does not fit an input of {sides[0]}x{sides[1]}: use larger images"
+            )
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution of neurons that fire at most once: stride 1, no bias, no leak.
+
+    ``threshold`` None makes a decision layer, which looks at the potentials of the last step only; its ``maps`` are 0
+    in a description, and follow from the number of classes. ``k`` winners with inhibition ``radius`` learn in an image.
+    Initial weights are N(mean, std).
+    """
+
+    name: str
+    maps: int
+    kernel: int
+    threshold: float | None = None
+    pad: int = 0
+    k: int = 1
+    radius: int = 0
+    mean: float = 0.8
+    std: float = 0.05
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape behind the layer."""
+        _, height, width = shape
+        rows, cols = height + 2 * self.pad - self.kernel + 1, width + 2 * self.pad - self.kernel + 1
+        if min(rows, cols) < 1:
+            raise UserError(
+                f"layer {self.name}: kernel {self.kernel} does not fit its input of {height}x{width}"
+                f" padded by {self.pad}: use larger images"
+            )
+        return self.maps, rows, cols
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Paths that see the same input side by side.
+
+    ``join``: "channels" concatenates their latencies, each padded by its entry of ``pads``; "earliest" and "latest" take the
+    minimum and the maximum of each neuron's latencies; "both" lets the next layer see each input twice, once a path; "votes" leaves decision layers apart.
+    """
+
+    paths: tuple[tuple["Layer", ...], ...]
+    pads: tuple[int, ...] = ()
+    join: str = "channels"
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape behind the join; the paths must agree."""
+        shapes = [output_shape(path, shape) for path in self.paths]
+        if self.join == "votes":
+            return shapes[0]
+        pads = self.pads or (0,) * len(shapes)
+        padded = [(c, h + 2 * p, w + 2 * p) for (c, h, w), p in zip(shapes, pads, strict=True)]
+        stacked = self.join == "channels"
+        if len({s[1:] if stacked else s for s in padded}) > 1:
+            raise UserError(
+                f"branches of different shapes cannot be joined: {padded}: use other kernels or pads"
+            )
+        return (sum(s[0] for s in padded), *padded[0][1:]) if stacked else padded[0]
+
+
+Layer = Conv | Pool | Branches
+
+
+def output_shape(layers: tuple[Layer, ...], shape: Shape) -> Shape:
+    """Shape behind a path of layers."""
+    for layer in layers:
+        shape = layer.output(shape)
+    return shape
+
+
+def convolutions(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Conv, Shape]]:
+    """Every convolution of a network with the shape of its input, from the input upwards."""
+    for layer in layers:
+        if isinstance(layer, Conv):
+            yield layer, shape
+        if isinstance(layer, Branches):
+            for path in layer.paths:
+                yield from convolutions(path, shape)
+        shape = layer.output(shape)
+
+
+@dataclass(frozen=True)
+class STDP:
+    """Unsupervised STDP of a layer's winners; both rates double every ``doubling_period`` images.
+
+    ltp doubles up to ``ceiling``; ltd = ``ratio`` * ltp from then on (Kheradpisheh et al. 2018, section 2.3).
+    """
+
+    ltp: float = 0.004
+    ltd: float = -0.003
+    lower: float = 0.0
+    upper: float = 1.0
+    stabilise: bool = True
+    doubling_period: int = 500
+    ceiling: float = 0.15
+    ratio: float = -0.75
+
+
+@dataclass(frozen=True)
+class RSTDP:
+    """Reward-modulated STDP; after every ``window`` images the rates follow the shares of right and wrong answers.
+
+    Reward rates are the starting ones times the share of wrong answers, punishment rates times the share of right
+    ones (Mozafari et al. 2019, section 2.5).
+    """
+
+    reward_ltp: float = 0.004
+    reward_ltd: float = -0.003
+    punish_ltp: float = -0.004
+    punish_ltd: float = 0.0005
+    lower: float = 0.2
+    upper: float = 0.8
+    stabilise: bool = False
+    window: int = 1000
+
+
+Rule = STDP | RSTDP
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: which layers learn by which rule, and for how many epochs unless told otherwise.
+
+    ``turns`` says who learns in a window of a phase with two reward-modulated layers: "together", "alternate" (the lower layer
+    in even windows, the upper in odd ones) or "original" (so in the first epoch only, the upper layer alone afterwards).
+    ``counted_as`` names the number of epochs that several phases share.
+    """
+
+    name: str
+    rules: dict[str, Rule]
+    epochs: int
+    turns: str = "together"
+    counted_as: str = ""
+
+    @property
+    def number(self) -> str:
+        """Name of the number of epochs that the phase follows; several phases may share one."""
+        return self.counted_as or self.name
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the phase needs labels."""
+        return any(isinstance(rule, RSTDP) for rule in self.rules.values())
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How winners answer: map m of a head votes for class m // ``group``.
+
+    With several heads a class with more than half of the votes wins; otherwise the first of ``fallback`` that voted.
+    """
+
+    heads: tuple[str, ...] = ("decision",)
+    group: int = 20
+    fallback: tuple[int, ...] = field(default=(0,))
+
+
+@dataclass(frozen=True)
+class Description:
+    """All that makes a network: layers, phases, decision."""
+
+    layers: tuple[Layer, ...]
+    phases: tuple[Phase, ...]
+    decision: Decision
+
+    def for_classes(self, classes: int) -> "Description":
+        """The description with as many maps in the decision layers as the classes need."""
+        maps = self.decision.group * classes
+        grown = edit(self.layers, lambda layer: replace(layer, maps=maps) if is_decision(layer) else layer)
+        return replace(self, layers=grown)
+
+    def with_options(self, options: Mapping[str, Any]) -> "Description":
+        """The description with some of its numbers changed; `options` says which may be."""
+        known = self.options()
+        for name, value in options.items():
+            if name not in known:
+                raise UserError(f"option {name}: this network has {', '.join(sorted(known))}")
+            if isinstance(known[name], int | float) and (
+                isinstance(value, bool) != isinstance(known[name], bool)
+            ):
+                raise UserError(f"option {name}: {value!r} given, a value like {known[name]} needed")
+        layers = edit(self.layers, lambda layer: _changed(layer, options))
+        phases = tuple(_phase_changed(phase, options) for phase in self.phases)
+        return replace(self, layers=layers, phases=phases)
+
+    def options(self) -> dict[str, Any]:
+        """Every option and its default: fields of the rules, ``LAYER_FIELD`` of the layers, ``schedule``, ``join``."""
+        known: dict[str, Any] = {}
+        for phase in self.phases:
+            for rule in phase.rules.values():
+                known |= {name: value for name, value in vars(rule).items() if name not in known}
+            if phase.turns != "together":
+                known["schedule"] = phase.turns
+        for layer in walk(self.layers):
+            if isinstance(layer, Conv):
+                changeable = ("threshold", "k", "radius", "mean", "std", "kernel", "maps")
+                known |= {f"{layer.name}_{name}": getattr(layer, name) for name in changeable}
+            if isinstance(layer, Branches) and layer.join in JOINS:
+                known["join"] = layer.join
+        return known
+
+
+def is_decision(layer: Layer) -> bool:
+    """Whether a layer decides by its potentials at the last step."""
+    return isinstance(layer, Conv) and layer.threshold is None
+
+
+def walk(layers: tuple[Layer, ...]) -> Iterator[Layer]:
+    """Every layer of a network, and behind each branching the layers of its paths."""
+    for layer in layers:
+        yield layer
+        if isinstance(layer, Branches):
+            for path in layer.paths:
+                yield from walk(path)
+
+
+def edit(layers: tuple[Layer, ...], change: Callable[[Layer], Layer]) -> tuple[Layer, ...]:
+    """The network with every layer changed, those inside branches first."""
+    edited = []
+    for layer in layers:
+        if isinstance(layer, Branches):
+            layer = replace(layer, paths=tuple(edit(path, change) for path in layer.paths))
+        edited.append(change(layer))
+    return tuple(edited)
+
+
+def _changed(layer: Layer, options: Mapping[str, Any]) -> Layer:
+    if isinstance(layer, Conv):
+        names = [f.name for f in fields(layer)]
+        return replace(
+            layer, **{n: options[f"{layer.name}_{n}"] for n in names if f"{layer.name}_{n}" in options}
+        )
+    if isinstance(layer, Branches) and layer.join in JOINS and "join" in options:
+        if options["join"] not in JOINS:
+            raise UserError(f"option join: {options['join']!r} given, {', '.join(JOINS)} allowed")
+        return replace(layer, join=JOINS[options["join"]])
+    return layer
+
+
+def _phase_changed(phase: Phase, options: Mapping[str, Any]) -> Phase:
+    rules = {
+        name: replace(rule, **{f.name: options[f.name] for f in fields(rule) if f.name in options})
+        for name, rule in phase.rules.items()
+    }
+    turns = options.get("schedule", phase.turns) if phase.turns != "together" else phase.turns
+    if turns not in TURNS:
+        raise UserError(f"option schedule: {turns!r} given, {', '.join(TURNS)} allowed")
+    return replace(phase, rules=rules, turns=turns)

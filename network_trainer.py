@@ -1,0 +1,362 @@
+"""NetworkTrainer: the one loop. It knows phases, epochs, patience, checkpoints, resume and callbacks; no rule, no file format.
+
+net = create_model("mozafari2018")
+net.train(samples, validation, epochs={"conv1": 2, "conv2": 4, "decision": 10})
+net.predict(latencies)
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from firstspike import checkpoint
+from firstspike.data.cache import cached_array
+from firstspike.data.splits import order
+from firstspike.engine import Engine, PhaseResult
+from firstspike.errors import UserError
+from firstspike.layers import Decision, Description, Layer, Phase
+from firstspike.report.callbacks import Callback
+from firstspike.report.records import EpochRecord, Progress
+
+STALLED = 5  # epochs behind the best one after which a supervised phase ends
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Encoded images of one part of a data set, and where more of them come from.
+
+    ``latencies`` uint8 (N, C, H, W), ``labels`` (N,). ``augment(epoch, rows)`` encodes altered copies of those images; with it
+    an epoch has 2 N samples, the copies behind the images, drawn anew every epoch.
+    """
+
+    latencies: np.ndarray
+    labels: np.ndarray
+    augment: Callable[[int, np.ndarray], np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels) * (2 if self.augment else 1)
+
+
+class Altered:
+    """What a phase sees in one epoch of augmented samples: indexing by rows gives arrays."""
+
+    def __init__(self, plain: np.ndarray, copies: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._plain, self._copies = plain, copies
+
+    def __len__(self) -> int:
+        return 2 * len(self._plain)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        out = np.empty((len(rows), *self._plain.shape[1:]), self._plain.dtype)
+        first = rows < len(self._plain)
+        out[first] = self._plain[rows[first]]
+        if not first.all():
+            out[~first] = self._copies(rows[~first] - len(self._plain))
+        return out
+
+
+@dataclass
+class Position:
+    """Where a run stands: what a checkpoint holds beside the network's state."""
+
+    phase: int = 0
+    epoch: int = 0
+    best_phase: str = ""
+    best_epoch: int = -1
+    best_accuracy: float = -1.0
+    records: list[EpochRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Where a run keeps its checkpoints and what they say about it; without a folder nothing is kept."""
+
+    folder: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    memory_budget: int | None = None
+
+    def path(self, name: str) -> Path:
+        """Place of a checkpoint."""
+        return Path(self.folder) / "checkpoints" / f"{name}.safetensors"
+
+    def save(self, name: str, model: str, state: Mapping[str, np.ndarray], position: Position) -> None:
+        """Write a checkpoint, whole or not at all."""
+        if self.folder is not None:
+            meta = {"model": model, "settings": dict(self.settings), "position": asdict(position)}
+            checkpoint.save(self.path(name), state, meta)
+
+
+def load_position(meta: Mapping[str, Any]) -> Position:
+    """The position in a checkpoint's description."""
+    position = dict(meta["position"])
+    position["records"] = [EpochRecord(**record) for record in position["records"]]
+    return Position(**position)
+
+
+class NetworkTrainer:
+    """A network with its training loop; a subclass states ``layers``, ``plan`` (its phases) and ``decision``.
+
+    Options change numbers of the description, see ``Description.options``.
+    """
+
+    name: ClassVar[str] = ""
+    layers: ClassVar[tuple[Layer, ...]] = ()
+    plan: ClassVar[tuple[Phase, ...]] = ()
+    decision: ClassVar[Decision] = Decision()
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 6,
+        classes: int = 10,
+        image_size: tuple[int, int] = (28, 28),
+        steps: int = 15,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        sizes = {
+            "in_channels": in_channels,
+            "classes": classes,
+            "height": image_size[0],
+            "width": image_size[1],
+        }
+        for what, size in sizes.items():
+            if size < 1:
+                raise UserError(f"{what} {size}: must be 1 or more")
+        if not 1 <= steps <= 254:
+            raise UserError(f"steps {steps}: a latency is a byte, so 1 to 254 are allowed")
+        self.classes, self.steps, self.seed, self.options = classes, steps, seed, options
+        self.shape = (in_channels, *image_size)
+        self.engine = self.build()
+
+    def build(self) -> Engine:
+        """The engine that runs this network."""
+        description = Description(self.layers, self.plan, self.decision).with_options(self.options)
+        description = description.for_classes(self.classes)
+        return Engine(
+            description.layers,
+            description.phases,
+            description.decision,
+            shape=self.shape,
+            steps=self.steps,
+            seed=self.seed,
+        )
+
+    # --- what the network is and says --------------------------------------------------------------------------------
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Names of the phases, in order."""
+        return tuple(self.engine.phases)
+
+    def weights(self, layer: str) -> np.ndarray:
+        """Weights float32 (maps, in, k, k) of a layer; a copy."""
+        return self.engine.weights(layer)
+
+    def set_weights(self, layer: str, array: np.ndarray) -> None:
+        """Set a layer's weights."""
+        self.engine.set_weights(layer, array)
+
+    def rates(self, layer: str) -> dict[str, float]:
+        """Learning rates in force: ltp, ltd (STDP); reward_ltp, reward_ltd, punish_ltp, punish_ltd (R-STDP)."""
+        return self.engine.layer_rates(layer).current()
+
+    def set_rates(self, layer: str, **rates: float) -> None:
+        """Set starting rates, and with them the current ones; counters stay."""
+        self.engine.layer_rates(layer).set(rates)
+
+    def inputs(self, phase: str, latencies: np.ndarray) -> np.ndarray:
+        """What the learning layer of a phase sees: the frozen layers below, run once; uint8 latencies."""
+        return self.engine.inputs(phase, latencies)
+
+    def fit_phase(
+        self,
+        phase: str,
+        latencies: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        from_inputs: bool = False,
+        record: bool = False,
+    ) -> PhaseResult:
+        """One pass of a phase in the given order: one epoch; rates and counters go on from call to call."""
+        return self.engine.fit_phase(phase, latencies, labels, from_inputs=from_inputs, record=record)
+
+    def predict(self, latencies: np.ndarray) -> np.ndarray:
+        """Answers int64 (N,), -1 = silent."""
+        return self.engine.predict(latencies)
+
+    def scores(self, latencies: np.ndarray) -> np.ndarray:
+        """How near each class was to deciding, float32 (N, classes)."""
+        return self.engine.scores(latencies)
+
+    def features(self, latencies: np.ndarray, layer: str, as_: str = "latency") -> np.ndarray:
+        """Activity of a layer (N, maps, H, W): "latency" uint8, "rank" uint8 (steps - latency, silent 0), or "potential" float32."""
+        return self.engine.features(latencies, layer, as_)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything that learning changes, by name; copies."""
+        return self.engine.state()
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what ``state_dict`` gave."""
+        self.engine.load_state(dict(state))
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def epochs(self, numbers: Sequence[int] | None = None) -> dict[str, int]:
+        """Epochs of every phase from one number each, or the network's own schedule.
+
+        Phases that share a number (branches) get the same.
+        """
+        phases = self.engine.phases.values()
+        names = tuple(dict.fromkeys(phase.number for phase in phases))
+        if numbers is None:
+            return {phase.name: phase.epochs for phase in phases}
+        if len(numbers) != len(names):
+            raise UserError(
+                f"--epochs {' '.join(map(str, numbers))}: {self.name} takes {len(names)}: {' '.join(names)}"
+            )
+        if min(numbers) < 0:
+            raise UserError(f"--epochs {' '.join(map(str, numbers))}: numbers of epochs must be 0 or more")
+        given = dict(zip(names, numbers, strict=True))
+        return {phase.name: given[phase.number] for phase in phases}
+
+    def train(
+        self,
+        samples: Samples,
+        validation: Samples | None = None,
+        *,
+        epochs: Mapping[str, int] | None = None,
+        patience: int = STALLED,
+        callbacks: Iterable[Callback] = (),
+        keeper: Keeper | None = None,
+        position: Position | None = None,
+    ) -> Position:
+        """Train phase by phase from a position; at the end the network is the best one on validation.
+
+        Without validation samples the last epoch counts as the best and nothing ends early.
+        """
+        epochs, keeper = epochs or self.epochs(), keeper or Keeper()
+        position, callbacks = position or Position(), tuple(callbacks)
+        best: dict[str, np.ndarray] | None = None
+        for number in range(position.phase, len(self.phases)):
+            phase = self.phases[number]
+            if position.phase != number:
+                position.phase, position.epoch = number, 0
+            if self._ends(phase, position, epochs, patience):
+                continue
+            tell(callbacks, "on_phase_start", phase, epochs[phase])
+            seen, held = (
+                self._seen(phase, samples, keeper),
+                validation and self._seen(phase, validation, keeper),
+            )
+            while not self._ends(phase, position, epochs, patience):
+                record = self._epoch(phase, position.epoch, epochs[phase], samples, seen, callbacks)
+                record = self._validated(phase, record, held, validation, position)
+                position.records.append(record)
+                position.epoch += 1
+                if record.best:
+                    best = self.state_dict()
+                    keeper.save("best", self.name, best, position)
+                keeper.save("last", self.name, self.state_dict(), position)
+                tell(callbacks, "on_epoch", record)
+            keeper.save(phase, self.name, self.state_dict(), position)
+            tell(callbacks, "on_phase_end", phase)
+        if best is None and position.best_epoch >= 0 and keeper.folder is not None:
+            best = checkpoint.load(keeper.path("best"))[0]
+        if best is not None:
+            self.load_state_dict(best)
+        return position
+
+    def _ends(self, phase: str, position: Position, epochs: Mapping[str, int], patience: int) -> bool:
+        """Whether a phase is over: all epochs done, or none better for too long."""
+        if position.epoch >= epochs[phase]:
+            return True
+        return position.best_phase == phase and position.epoch - 1 - position.best_epoch > patience
+
+    def _seen(self, phase: str, samples: Samples, keeper: Keeper) -> np.ndarray:
+        """What the phase's learning layer sees of the samples: the frozen layers run once."""
+        latencies = samples.latencies
+        shape = self.inputs(phase, latencies[:1]).shape[1:]
+        large = math.prod((len(latencies), *shape)) > (keeper.memory_budget or math.inf)
+        return cached_array(
+            f"{phase} of {self.name}",
+            (len(latencies), *shape),
+            np.uint8,
+            lambda rows: self.inputs(phase, latencies[rows]),
+            folder=keeper.folder / "inputs" if large and keeper.folder else None,
+            name=phase,
+            memory_budget=keeper.memory_budget,
+        )
+
+    def _epoch(
+        self,
+        phase: str,
+        epoch: int,
+        epochs: int,
+        samples: Samples,
+        seen: np.ndarray,
+        callbacks: Sequence[Callback],
+    ) -> EpochRecord:
+        """One epoch of a phase over the samples in an order of its own."""
+        began, total, tally = time.perf_counter(), len(samples), np.zeros(2, np.int64)
+        labels, shown = samples.labels, seen
+        if samples.augment:
+            copies = samples.augment
+            labels = np.concatenate([labels, labels])
+            shown = Altered(seen, lambda rows: self.inputs(phase, copies(epoch, rows)))
+
+        def report(done: int, right: int, silent: int) -> None:
+            tally[:] += right, silent
+            seconds = time.perf_counter() - began
+            tell(
+                callbacks, "on_batch", Progress(phase, epoch, epochs, done, total, seconds, *map(int, tally))
+            )
+
+        sequence = order(total, seed=self.seed, phase=phase, epoch=epoch)
+        result = self.engine.fit_phase(
+            phase, shown, labels, from_inputs=True, order=sequence, progress=report
+        )
+        seconds = time.perf_counter() - began
+        record = EpochRecord(phase, epoch, total, seconds, total / max(seconds, 1e-9))
+        if result.counts is not None:
+            right, wrong, silent = (int(count) for count in result.counts.sum(axis=0))
+            record = replace(record, accuracy=right / total, loss=wrong / total, silent=silent / total)
+        return replace(record, rates=self._learning_rates(phase), convergence=self.engine.convergence())
+
+    def _learning_rates(self, phase: str) -> dict[str, float]:
+        learning = self.engine.learning(phase)
+        return {f"{layer}.{name}": rate for layer in learning for name, rate in self.rates(layer).items()}
+
+    def _validated(
+        self,
+        phase: str,
+        record: EpochRecord,
+        held: np.ndarray | None,
+        validation: Samples | None,
+        position: Position,
+    ) -> EpochRecord:
+        """The record with the figures on validation, and whether the network is the best so far (later wins ties)."""
+        if not self.engine.phase(phase).supervised:
+            return record
+        accuracy = float(position.epoch)
+        if validation is not None and held is not None and len(validation.labels):
+            answers = self.engine.answers_from(phase, held)
+            accuracy = float((answers == validation.labels).mean())
+            silent = float((answers < 0).mean())
+            record = replace(record, validation_accuracy=accuracy, validation_silent=silent)
+        if position.best_phase == phase and accuracy < position.best_accuracy:
+            return record
+        position.best_phase, position.best_epoch, position.best_accuracy = phase, record.epoch, accuracy
+        return replace(record, best=True)
+
+
+def tell(callbacks: Iterable[Callback], event: str, *details: Any) -> None:
+    """Let every callback hear of an event."""
+    for callback in callbacks:
+        getattr(callback, event)(*details)
