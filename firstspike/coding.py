@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ from firstspike.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from firstspike.kernels.encode import Tables
 
 NEVER = 255
 MAX_STEPS = 255
@@ -107,10 +109,28 @@ class Bank:
     even: bool = False
 
     @cached_property
+    def tables(self) -> Tables:
+        """The bank as the compiled encoder wants it."""
+        from firstspike.kernels.encode import Tables, pack_kernels
+
+        return Tables(
+            *pack_kernels(self.kernels, brightest=255 / self.divisor),
+            padding=self.padding,
+            threshold=self.threshold,
+            divisor=self.divisor,
+            absolute=self.absolute,
+            margin=-1.0 if self.rival_margin is None else self.rival_margin,
+            radius=-1 if self.radius is None else self.radius,
+            even=self.even,
+        )
+
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of every setting, kernels included."""
-        settings = {key: value for key, value in vars(self).items() if key not in ("kernels", "digest")}
-        text = repr(sorted(settings.items())).encode()
+        settings = [
+            (field.name, getattr(self, field.name)) for field in fields(self) if field.name != "kernels"
+        ]
+        text = repr(settings).encode()
         return hashlib.sha256(text + np.ascontiguousarray(self.kernels).tobytes()).hexdigest()[:16]
 
 
@@ -167,17 +187,25 @@ BANKS: dict[str, Callable[[], Bank]] = {
 }
 
 
+def encode_compiled(images: NDArray, bank: Bank, *, steps: int, threads: int = 1) -> NDArray[np.uint8]:
+    """What `encode` computes, compiled for the CPU, from arrays (N, P, H, W) of uint8 or float32."""
+    from firstspike.kernels.encode import encode_images
+
+    return encode_images(images, bank.tables, steps=steps, threads=threads)
+
+
 # --- the encoder in plain torch -------------------------------------------------------------------------
 
 
 def encode(images: Tensor, bank: Bank, *, steps: int) -> Tensor:
     """Latencies of images: (N, P, H, W), values 0 to 255, to uint8 (N, K * P, H', W').
 
-    Computes in the dtype of `images` if that is a float type, else in float32. A blank image is silent.
+    Computes in the dtype of `images` if that is a float type, else in float64. A blank image is silent.
     """
     import torch
 
-    pixels = (images if images.is_floating_point() else images.to(torch.float32)) / bank.divisor
+    dtype = images.dtype if images.is_floating_point() else torch.float64
+    pixels = (images.to(torch.float32) / bank.divisor).to(dtype)
     response = filter_planes(pixels, bank.kernels, padding=bank.padding)
     response = response.abs() if bank.absolute else response
     response = torch.where(response >= bank.threshold, response, 0)
