@@ -92,9 +92,7 @@ class TensorBoard(Callback):
         from torch import from_numpy
 
         pictures = embedding.thumbnails
-        pictures = (
-            np.moveaxis(pictures, -1, 1) if pictures.ndim == 4 else np.repeat(pictures[:, None], 3, axis=1)
-        )
+        pictures = np.moveaxis(pictures, -1, 1) if pictures.ndim == 4 else pictures[:, None]
         self._writer.add_embedding(
             from_numpy(np.asarray(embedding.features, np.float32)),
             metadata=[str(label) for label in embedding.labels],

@@ -19,6 +19,7 @@ from firstspike.report.tensorboard import TensorBoard, flat_settings
 from firstspike.report.writer import Answers
 
 RNG = np.random.default_rng(0)
+THUMBNAILS = RNG.integers(0, 256, (9, 8, 8), np.uint8)
 
 
 class FakeNetwork:
@@ -50,7 +51,9 @@ class FakeRun:
 
     def activity(self, layer):
         if layer == "decision":
-            return np.full((3, 40, 2, 2), 14, np.uint8)
+            spikes = np.full((3, 40, 2, 2), 14, np.uint8)
+            spikes[2] = 255
+            return spikes
         spikes = np.full((3, 4, 8, 8), 255, np.uint8)
         spikes[0, 1, 2, 3], spikes[0, 0, 0, 0], spikes[1, 3, 7, 7] = 5, 2, 14
         return spikes
@@ -59,8 +62,7 @@ class FakeRun:
         return RNG.normal(size=(4, 3, 3))
 
     def embedding(self):
-        thumbnails = RNG.integers(0, 256, (9, 8, 8), np.uint8)
-        return Embedding(RNG.integers(0, 15, (9, 12)), np.arange(9), thumbnails)
+        return Embedding(RNG.integers(0, 15, (9, 12)), np.arange(9), THUMBNAILS)
 
 
 def record(phase, epoch, accuracy=None, **figures):
@@ -230,7 +232,7 @@ def test_tensorboard_has_the_curves(events):
     assert scalars(events[1], "convergence/conv1") == [(1, 0.16), (2, 0.16), (3, 0.16)]
     assert scalars(events[1], "rates/ltp") == [(1, 0.004), (2, 0.004), (3, 0.004)]
     assert scalars(events[1], "spikes_per_image/conv1")[0] == (0, 1.0)
-    assert scalars(events[1], "spikes_per_image/decision")[0] == (0, 160.0)
+    assert scalars(events[1], "spikes_per_image/decision")[0] == (0, pytest.approx(160 * 2 / 3))
     assert scalars(events[1], "speed/images_per_second")[0] == (1, 50.0)
     assert scalars(events[1], "final/accuracy") == [(3, 0.8)]
 
@@ -255,7 +257,9 @@ def test_tensorboard_has_the_projector(events):
     assert np.loadtxt(place / "tensors.tsv").shape == (9, 12)
     assert (place / "metadata.tsv").read_text().split() == [str(k) for k in range(9)]
     with Image.open(place / "sprite.png") as sprite:
-        assert sprite.size == (24, 24)
+        tiles = np.asarray(sprite.convert("RGB")).reshape(3, 8, 3, 8, 3).swapaxes(1, 2).reshape(9, 8, 8, 3)
+    thumbnails = np.repeat(THUMBNAILS[..., None], 3, axis=-1).astype(int)
+    assert np.abs(tiles - thumbnails).max() <= 1
 
 
 def test_tensorboard_has_the_settings(events):

@@ -101,6 +101,8 @@ def test_the_mean_weighs_synapses_by_what_they_see():
     planes[0, :, 0, 0] = 3.0, 1.0  # both inputs see the left pixel, nobody the right one
     w = np.array([0.2, 0.6], np.float32).reshape(1, 2, 1, 1)
     np.testing.assert_allclose(through_mean(Pictures(planes), w).planes[0, 0], [[0.3, 0.0]], rtol=1e-6)
+    planes[0, 0, 0, 1] = 0.01  # hardly anybody sees the right pixel: left blank
+    np.testing.assert_allclose(through_mean(Pictures(planes), w).planes[0, 0], [[0.3, 0.0]], rtol=1e-6)
     blank = through_mean(Pictures(np.zeros_like(planes)), w)
     np.testing.assert_array_equal(blank.planes, 0)
 

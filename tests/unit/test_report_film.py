@@ -48,6 +48,8 @@ def test_a_neuron_flashes_in_its_step_and_keeps_its_colour(journey):
     bright = [white(frame) for frame in frames(one)]
     assert bright[0] == bright[2] == bright[4] == 0
     assert bright[1] == bright[3] > 100
+    coloured = [int((np.ptp(np.asarray(frame).astype(int), axis=-1) > 60).sum()) for frame in frames(one)]
+    assert coloured == [0, 0, bright[1], bright[1], 2 * bright[1]]
     before, after = (np.asarray(frames(one)[step])[66:] for step in (0, 2))  # below the headline
     changed = (before != after).any(axis=-1)[22:].sum()
     assert changed == bright[1]  # exactly the neuron that flashed has another colour now
