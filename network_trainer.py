@@ -16,6 +16,7 @@ import numpy as np
 
 from firstspike import checkpoint
 from firstspike.data.cache import cached_array
+from firstspike.data.samples import Samples
 from firstspike.data.splits import order
 from firstspike.engine import Engine, PhaseResult
 from firstspike.errors import UserError
@@ -24,22 +25,6 @@ from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
 
 STALLED = 5  # epochs behind the best one after which a supervised phase ends
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Encoded images of one part of a data set, and where more of them come from.
-
-    ``latencies`` uint8 (N, C, H, W), ``labels`` (N,). ``augment(epoch, rows)`` encodes altered copies of those images; with it
-    an epoch has 2 N samples, the copies behind the images, drawn anew every epoch.
-    """
-
-    latencies: np.ndarray
-    labels: np.ndarray
-    augment: Callable[[int, np.ndarray], np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels) * (2 if self.augment else 1)
 
 
 class Altered:
@@ -133,6 +118,11 @@ class NetworkTrainer:
         self.classes, self.steps, self.seed, self.options = classes, steps, seed, options
         self.shape = (in_channels, *image_size)
         self.engine = self.build()
+
+    @classmethod
+    def known_options(cls) -> dict[str, Any]:
+        """Every option of this network and its default."""
+        return Description(cls.layers, cls.plan, cls.decision).options()
 
     def build(self) -> Engine:
         """The engine that runs this network."""
@@ -281,14 +271,14 @@ class NetworkTrainer:
 
     def _seen(self, phase: str, samples: Samples, keeper: Keeper) -> np.ndarray:
         """What the phase's learning layer sees of the samples: the frozen layers run once."""
-        latencies = samples.latencies
-        shape = self.inputs(phase, latencies[:1]).shape[1:]
-        large = math.prod((len(latencies), *shape)) > (keeper.memory_budget or math.inf)
+        n = len(samples.rows)
+        shape = self.inputs(phase, samples.latencies[:1]).shape[1:]
+        large = math.prod((n, *shape)) > (keeper.memory_budget or math.inf)
         return cached_array(
-            f"{phase} of {self.name}",
-            (len(latencies), *shape),
+            f"{phase} of {self.name} {id(samples)}",
+            (n, *shape),
             np.uint8,
-            lambda rows: self.inputs(phase, latencies[rows]),
+            lambda rows: self.inputs(phase, samples.take(rows)),
             folder=keeper.folder / "inputs" if large and keeper.folder else None,
             name=phase,
             memory_budget=keeper.memory_budget,
@@ -306,8 +296,8 @@ class NetworkTrainer:
         """One epoch of a phase over the samples in an order of its own."""
         began, total, tally = time.perf_counter(), len(samples), np.zeros(2, np.int64)
         labels, shown = samples.labels, seen
-        if samples.augment:
-            copies = samples.augment
+        if samples.copies:
+            copies = samples.copies
             labels = np.concatenate([labels, labels])
             shown = Altered(seen, lambda rows: self.inputs(phase, copies(epoch, rows)))
 
@@ -345,7 +335,7 @@ class NetworkTrainer:
         if not self.engine.phase(phase).supervised:
             return record
         accuracy = float(position.epoch)
-        if validation is not None and held is not None and len(validation.labels):
+        if validation is not None and held is not None and len(validation):
             answers = self.engine.answers_from(phase, held)
             accuracy = float((answers == validation.labels).mean())
             silent = float((answers < 0).mean())

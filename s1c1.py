@@ -35,13 +35,15 @@ class S1C1:
 
     filters: a name in firstspike.coding.BANKS. steps: T, 1 to 255. image_channels: P. Both are the bank's own
     if not given (15 and 1; colour 20 and 3). planes: "separate" applies filter k to plane p alone and gives
-    channel k * P + p; "sum" applies it to the sum of all planes, as the encoder of the original zoo does.
+    channel k * P + p; "sum" applies it to the sum of all planes, as the encoder of the original zoo does. threads:
+    on the CPU; they change nothing but the time.
     """
 
     filters: str = "dog"
     steps: int | None = field(default=None, kw_only=True)
     image_channels: int | None = field(default=None, kw_only=True)
     planes: str = field(default="separate", kw_only=True)
+    threads: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.filters not in BANKS:
@@ -74,14 +76,9 @@ class S1C1:
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the latencies of an image; UserError if it is smaller than the filters."""
-        lost = self.bank.kernels.shape[-1] - 1 - 2 * self.bank.padding
-        if min(height, width) <= lost or min(height, width) < 1:
-            raise UserError(
-                f"images of {height}x{width}: {self.filters!r} needs at least {lost + 1} each way"
-            )
-        return height - lost, width - lost
+        return self.bank.output_size(height, width)
 
-    def __call__(self, images: Images, *, threads: int = 1) -> Images:
+    def __call__(self, images: Images) -> Images:
         """Latencies of `images`, values 0 to 255: array in, array out; tensor in, tensor on its device out.
 
         UserError if the number of axes or planes, the size or a value (NaN too) is not what it must be.
@@ -89,10 +86,10 @@ class S1C1:
         torch = sys.modules.get("torch")  # a tensor can only come from a program that has imported torch
         if torch is None or not isinstance(images, torch.Tensor):
             return encode_compiled(
-                self._planes(np.asarray(images)), self.bank, steps=self.steps, threads=threads
+                self._planes(np.asarray(images)), self.bank, steps=self.steps, threads=self.threads
             )
         if images.device.type == "cpu":
-            return torch.from_numpy(self(images.numpy(), threads=threads))
+            return torch.from_numpy(self(images.numpy()))
         return encode(self._planes(images), self.bank, steps=self.steps)
 
     def _planes(self, images: Images) -> Images:

@@ -129,7 +129,7 @@ def convolutions(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Conv
 class STDP:
     """Unsupervised STDP of a layer's winners; both rates double every ``doubling_period`` images.
 
-    ltp doubles up to ``ceiling``; ltd = ``ratio`` * ltp from then on (Kheradpisheh et al. 2018, section 2.3).
+    ltp doubles up to ``ltp_ceiling``; ltd = ``ltd_per_ltp`` * ltp from then on (Kheradpisheh et al. 2018, section 2.3).
     """
 
     ltp: float = 0.004
@@ -138,8 +138,8 @@ class STDP:
     upper: float = 1.0
     stabilise: bool = True
     doubling_period: int = 500
-    ceiling: float = 0.15
-    ratio: float = -0.75
+    ltp_ceiling: float = 0.15
+    ltd_per_ltp: float = -0.75
 
 
 @dataclass(frozen=True)

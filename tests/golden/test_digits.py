@@ -19,7 +19,10 @@ def load(name):
 
 
 def network(name, golden):
-    options = {"window": int(golden["decision_window"]), "doubling_period": int(golden["conv1_doubling_period"])}
+    options = {
+        "window": int(golden["decision_window"]),
+        "doubling_period": int(golden["conv1_doubling_period"]),
+    }
     if name == "deepr2024_greedy":
         options["schedule"] = "original"
     net = create_model(name, **options)

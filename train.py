@@ -1,0 +1,465 @@
+"""Train a network of the zoo, layer by layer, and report how well it does.
+
+python train.py --model deep2024 --epochs 2 4 4 10 --tensorboard
+python train.py --resume runs/deep2024/mnist/20260101-120000
+python train.py --evaluate runs/deep2024/mnist/20260101-120000
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import yaml
+
+from firstspike import checkpoint
+from firstspike.data import DataMissing, Dataset, load
+from firstspike.data.samples import Parts, Selection, encoded
+from firstspike.errors import UserError
+from firstspike.files import make_folder
+from firstspike.report.activation import ActivationMaps
+from firstspike.report.callbacks import HistoryFile
+from firstspike.report.console import Console
+from firstspike.report.records import Sample
+from firstspike.report.run import Outcome, ZooRun
+from firstspike.report.tensorboard import TensorBoard
+from firstspike.report.writer import Answers, Learnt, write_report
+from firstspike.threads import available
+from models import create_model, get_model, list_models
+from network_trainer import STALLED, Keeper, NetworkTrainer, Position, load_position, tell
+from s1c1 import S1C1
+from utils import choose_device, human_duration, write_text
+
+WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
+# Options that say how a run is carried out, not what it computes.
+OF_THE_SESSION = ["resume", "evaluate", "config", "print_config", "list_models", "run_dir", "threads", "device", "tensorboard", "activation_maps", "data_dir", "memory_budget"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line; an option's underscores are hyphens."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what main prints."""
+        raise UserError(" ".join(message.split()))
+
+
+def hyphenated(arguments: Sequence[str]) -> list[str]:
+    """Options with hyphens where the user wrote underscores."""
+    return [
+        "=".join([name.replace("_", "-"), *value]) if name.startswith("--") else argument
+        for argument in arguments
+        for name, *value in [argument.split("=", 1)]
+    ]
+
+
+def build_parser() -> Parser:
+    """Every option that does not depend on the model."""
+    parser = Parser(
+        prog="train.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", default="deep2024", help="one of --list-models (default: deep2024)")
+    add("--dataset", help="a name, or folder:PATH, or events:PATH (default: mnist, else the embedded digits)")
+    add("--data-dir", help="where data sets lie (default: $FIRSTSPIKE_DATA, else data/)")
+    add(
+        "--image-size",
+        type=whole(1),
+        nargs="+",
+        metavar="SIDE",
+        help="resize images: one side, or height and width",
+    )
+    add(
+        "--epochs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="one number a phase (default: the model's own schedule)",
+    )
+    add(
+        "--batch-size",
+        type=whole(1),
+        default=1000,
+        metavar="N",
+        help="images after which R-STDP adapts its rates",
+    )
+    add(
+        "--augment",
+        action="store_true",
+        help="add a rotated and shifted copy of every training image, anew each epoch",
+    )
+    add("--mirror", action="store_true", help="let --augment mirror images too")
+    add("--ratio", type=float, default=1.0, help="share of the training set (default: 1)")
+    add("--first", type=whole(1), metavar="N", help="use only the first N training images")
+    add("--validation", type=float, default=0.1, help="share of the training images held out (default: 0.1)")
+    add(
+        "--patience", type=whole(0), default=STALLED, help="R-STDP epochs without a better one before it ends"
+    )
+    add("--device", default="auto", help="auto, cpu, cuda or mps")
+    add(
+        "--threads",
+        type=whole(1),
+        help="threads for encoding, frozen layers and answers (default: all cores)",
+    )
+    add("--memory-budget", type=whole(1), metavar="MB", help="arrays larger than this are mapped from disk")
+    add("--seed", type=whole(0), default=0, help="every draw is a function of it (default: 0)")
+    add("--tensorboard", action="store_true", help="write TensorBoard files into the run folder")
+    add("--activation-maps", action="store_true", help="draw when neurons fire for a few images (takes time)")
+    add("--run-dir", help="where runs go (default: runs/)")
+    add("--resume", metavar="RUN", help="continue the run in this folder")
+    add("--evaluate", metavar="RUN", help="no training: load the run's best network and report")
+    add("--list-models", action="store_true", help="print the names of the models")
+    add("--config", metavar="FILE", help="take options from a YAML file, such as a run's config.yaml")
+    add("--print-config", action="store_true", help="print all options as YAML")
+    return parser
+
+
+def whole(least: int) -> Any:
+    """A type of option: a whole number from `least` on."""
+
+    def number(text: str) -> int:
+        if not text.lstrip("+-").isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} given, a whole number from {least} on needed")
+        return int(text)
+
+    return number
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """All options with their values: defaults, then the configuration file, then the command line."""
+    arguments, parser = hyphenated(arguments), build_parser()
+    first, _rest = parser.parse_known_args(arguments)
+    given = read_config(first.config) if first.config else {}
+    model = first.model if named(arguments, "--model") else given.get("model", first.model)
+    if not first.list_models:
+        add_model_options(parser, get_model(model))
+    known = {action.dest for action in parser._actions}
+    for name in given:
+        if name not in known:
+            raise UserError(f"{first.config}: unknown option {name}")
+    parser.set_defaults(**given, model=model)
+    return vars(parser.parse_args(arguments))
+
+
+def named(arguments: Sequence[str], option: str) -> bool:
+    """Whether an option stands on the command line."""
+    return any(argument == option or argument.startswith(f"{option}=") for argument in arguments)
+
+
+def add_model_options(parser: Parser, model: type[NetworkTrainer]) -> None:
+    """The model's own options, from its description."""
+    group = parser.add_argument_group(f"options of {model.name}")
+    for name, default in model.known_options().items():
+        kind = type(default) if default is not None else float
+        if kind is bool:
+            group.add_argument(
+                f"--{name.replace('_', '-')}", action=argparse.BooleanOptionalAction, default=None
+            )
+        else:
+            group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=str(default), default=None)
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Options from a YAML file."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"{path}: a mapping of options is needed, such as a run's config.yaml")
+    return {name.replace("-", "_"): value for name, value in content.items()}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run made ready: data, encoder (None for data that are latencies already), network."""
+
+    dataset: Dataset
+    encoder: S1C1 | None
+    parts: Parts
+    net: NetworkTrainer
+
+
+def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
+    """Load and encode the data, make the network."""
+    dataset = find_dataset(options, say)
+    threads = options["threads"] or available()
+    encoder = None
+    if dataset.latency_steps is None:
+        encoder = S1C1("colour" if dataset.channels > 1 else "dog", threads=threads)
+        encoder.output_size(*dataset.image_size)
+    names = ("seed", "ratio", "validation", "first", "augment", "mirror")
+    selection = Selection(**{name: options[name] for name in names})
+    began = time.monotonic()
+    parts = encoded(dataset, encoder, selection, cache=cache_folder(), memory_budget=budget(options))
+    counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
+    say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
+    net = make_network(options, dataset, parts, encoder.steps if encoder else dataset.latency_steps)
+    net.engine.workers = threads
+    return Experiment(dataset, encoder, parts, net)
+
+
+def find_dataset(options: Mapping[str, Any], say: Callable[[str], None]) -> Dataset:
+    """The data set asked for; without a name MNIST, or the embedded digits where MNIST is not to be had."""
+    size = options["image_size"]
+    if size is not None and len(size) > 2:
+        raise UserError(f"--image-size {' '.join(map(str, size))}: give one side, or height and width")
+    wanted = {
+        "root": options["data_dir"],
+        "image_size": None if size is None else (size[0], size[-1]),
+        "seed": options["seed"],
+        "cache": cache_folder(),
+    }
+    if options["dataset"] is not None:
+        return load(options["dataset"], **wanted)
+    try:
+        return load("mnist", **wanted)
+    except DataMissing:
+        say(
+            "MNIST is neither on disk nor to be downloaded: the embedded digits take its place (--data-dir, --dataset)"
+        )
+        return load("digits", **wanted)
+
+
+def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, steps: int) -> NetworkTrainer:
+    """The network for this data, with the options that were given."""
+    known = get_model(options["model"]).known_options()
+    chosen = {name: options[name] for name in known if options.get(name) is not None}
+    if "window" in known:
+        chosen.setdefault("window", options["batch_size"])
+    channels, height, width = parts.train.shape
+    return create_model(
+        options["model"],
+        in_channels=channels,
+        classes=dataset.classes,
+        image_size=(height, width),
+        steps=steps,
+        seed=options["seed"],
+        **chosen,
+    )
+
+
+def cache_folder() -> Path:
+    """Where encoded images are kept between runs: $FIRSTSPIKE_CACHE, else the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("FIRSTSPIKE_CACHE") or Path(base) / "firstspike")
+
+
+def budget(options: Mapping[str, Any]) -> int | None:
+    """Bytes of the largest array that is held in memory."""
+    return None if options["memory_budget"] is None else options["memory_budget"] * 2**20
+
+
+# --- a run and its report --------------------------------------------------------------------------------------------
+
+
+def watched(
+    options: Mapping[str, Any], experiment: Experiment, folder: Path, epochs: Mapping[str, int]
+) -> ZooRun:
+    """The run as its callbacks see it."""
+    dataset, test = experiment.dataset, experiment.parts.test
+
+    def some(rows: np.ndarray) -> Sample:
+        images = dataset.test_images[rows]
+        pictures = thumbnails(images if dataset.latency_steps is None else test.take(rows))
+        return Sample(pictures, test.take(rows), np.array(dataset.class_names)[test.labels[rows]])
+
+    first = [int(np.flatnonzero(test.labels == label)[0]) for label in np.unique(test.labels)[:WATCHED]]
+    engine = experiment.net.engine
+    return ZooRun(
+        engine,
+        options,
+        folder,
+        epochs,
+        some(np.array(first)),
+        some(np.arange(min(EMBEDDED, len(test)))),
+        polarities(engine.shape[0], dataset.channels),
+    )
+
+
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """Images uint8 (N, H, W) or (N, C, H, W) as pictures (N, H, W[, 3]); what has no three colours is shown in grey."""
+    if images.ndim == 3:
+        return images
+    if images.shape[1] == 3:
+        return np.moveaxis(images, 1, -1)
+    return (255 * (images < images.max()).mean(axis=1)).astype(np.uint8)
+
+
+def polarities(channels: int, planes: int) -> tuple[list[list[int]], list[list[int]]]:
+    """On and off channels of each colour; channels alternate between both, filter by filter, plane after plane."""
+    kinds = [
+        [list(range(sign * planes + plane, channels, 2 * planes)) for plane in range(planes)]
+        for sign in (0, 1)
+    ]
+    return kinds[0], kinds[1]
+
+
+def train(options: Mapping[str, Any], folder: Path, say: Callable[[str], None], *, resumed: bool) -> Path:
+    """Train in a run folder, from the beginning or from its last checkpoint, and report."""
+    experiment = prepare(options, say)
+    net, position = experiment.net, Position()
+    epochs = net.epochs(options["epochs"])
+    say(str(choose_device(options["device"])))
+    settings = {name: value for name, value in options.items() if name not in OF_THE_SESSION}
+    keeper = Keeper(folder, settings, budget(options))
+    if resumed and keeper.path("last").exists():
+        state, meta = checkpoint.load(keeper.path("last"))
+        checkpoint.check(meta, model=net.name, settings=settings)
+        net.load_state_dict(state)
+        position = load_position(meta)
+    write_text(folder / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+    run = watched(options, experiment, folder, epochs)
+    callbacks = [Console(sys.stdout), HistoryFile(folder / "history.csv", position.records)]
+    if options["tensorboard"]:
+        callbacks.append(TensorBoard(folder / "tensorboard", done=len(position.records)))
+    if options["activation_maps"]:
+        callbacks.append(ActivationMaps(folder / "activation_maps"))
+    tell(callbacks, "on_run_start", run)
+    position = net.train(
+        experiment.parts.train,
+        experiment.parts.validation,
+        epochs=epochs,
+        patience=options["patience"],
+        callbacks=callbacks,
+        keeper=keeper,
+        position=position,
+    )
+    answers = report(options, experiment, run, folder, position, say)
+    tell(callbacks, "on_run_end", Outcome(answers))
+    return folder
+
+
+def report(
+    options: Mapping[str, Any],
+    experiment: Experiment,
+    run: ZooRun,
+    folder: Path,
+    position: Position,
+    say: Callable[[str], None],
+) -> Answers:
+    """Show the network the test images, write what it says, and say how well it does."""
+    net, test, dataset = experiment.net, experiment.parts.test, experiment.dataset
+    every = slice(None)
+    answers = Answers(
+        test.labels, net.predict(test.take(every)), net.scores(test.take(every)), dataset.class_names
+    )
+    features, per_row = run.learnt()
+    about = {
+        "model": net.name,
+        "dataset": dataset.name,
+        "seed": options["seed"],
+        "best_epoch": position.best_epoch,
+    }
+    metrics = write_report(folder, answers, Learnt(position.records, features, per_row), about=about)
+    say(
+        f"test accuracy {metrics.accuracy:.2%}, silent {metrics.silent} of {metrics.images}; report in {folder}"
+    )
+    return answers
+
+
+def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) -> Path:
+    """Report on the best network of a run, without training."""
+    experiment = prepare(options, say)
+    keeper = Keeper(run)
+    best = next(
+        (keeper.path(name) for name in ("best", "last") if keeper.path(name).exists()), keeper.path("best")
+    )
+    state, meta = checkpoint.load(best)
+    settings = {name: value for name, value in options.items() if name not in OF_THE_SESSION}
+    checkpoint.check(meta, model=experiment.net.name, settings=settings)
+    experiment.net.load_state_dict(state)
+    folder = make_folder(options["run_dir"] or run)
+    watch = watched(options, experiment, folder, experiment.net.epochs(options["epochs"]))
+    report(options, experiment, watch, folder, load_position(meta), say)
+    return folder
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def new_folder(options: Mapping[str, Any], dataset: str) -> Path:
+    """A fresh run folder: RUNS/model/data set/time."""
+    place = (
+        Path(options["run_dir"] or "runs")
+        / options["model"]
+        / dataset.replace(":", "-").replace("/", "-").strip("-")
+    )
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
+    return make_folder(next(place / name for name in names if not (place / name).exists()))
+
+
+def kept(run: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The options of an earlier run, with those of the command line that may change in between."""
+    config = Path(run) / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"{run}: no run here (no config.yaml): give a run's folder")
+    return parse(["--config", str(config), *arguments])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    arguments = hyphenated(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return command(arguments)
+    except UserError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: continue with --resume and the run's folder", file=sys.stderr)
+        return 130
+
+
+def command(arguments: Sequence[str]) -> int:
+    """What the options ask for."""
+    options = parse(arguments)
+    if options["list_models"]:
+        print(*list_models(), sep="\n")
+    elif options["resume"] or options["evaluate"]:
+        run = options["resume"] or options["evaluate"]
+        options = kept(run, arguments)
+        (
+            train(options, Path(run), print, resumed=True)
+            if options["resume"]
+            else evaluate(options, Path(run), print)
+        )
+    elif options["print_config"]:
+        settings = {name: value for name, value in options.items() if name not in OF_THE_SESSION}
+        print(yaml.safe_dump(settings, sort_keys=False), end="")
+    else:
+        start(options)
+    return 0
+
+
+def start(options: dict[str, Any]) -> None:
+    """A new run in a folder of its own; the folder goes where the run fails before it has begun."""
+    if options["dataset"] is None:
+        options = {**options, "dataset": find_dataset({**options, "dataset": None}, print).name}
+    folder = new_folder(options, options["dataset"])
+    try:
+        train(options, folder, print, resumed=False)
+    except UserError:
+        if not (folder / "config.yaml").exists():
+            remove_empty(folder)
+        raise
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and the empty ones above it."""
+    for place in (folder, *folder.parents[:2]):
+        try:
+            place.rmdir()
+        except OSError:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
