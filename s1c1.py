@@ -35,8 +35,8 @@ class S1C1:
 
     filters: a name in firstspike.coding.BANKS. steps: T, 1 to 255. image_channels: P. Both are the bank's own
     if not given (15 and 1; colour 20 and 3). planes: "separate" applies filter k to plane p alone and gives
-    channel k * P + p; "sum" applies it to the sum of all planes, as the encoder of the original zoo does. threads:
-    on the CPU; they change nothing but the time.
+    channel k * P + p; "sum" applies it to the sum of all planes, as the encoder of the original zoo does.
+    threads: on the CPU; they change nothing but the time.
     """
 
     filters: str = "dog"

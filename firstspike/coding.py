@@ -108,6 +108,15 @@ class Bank:
     rival_margin: float | None = None
     even: bool = False
 
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the latencies of an image; UserError if it is smaller than the filters."""
+        lost = self.kernels.shape[-1] - 1 - 2 * self.padding
+        if min(height, width) < max(lost + 1, 1):
+            raise UserError(
+                f"images of {height}x{width}: {self.name!r} needs at least {max(lost + 1, 1)} each way"
+            )
+        return height - lost, width - lost
+
     @cached_property
     def tables(self) -> Tables:
         """The bank as the compiled encoder wants it."""
@@ -188,10 +197,19 @@ BANKS: dict[str, Callable[[], Bank]] = {
 
 
 def encode_compiled(images: NDArray, bank: Bank, *, steps: int, threads: int = 1) -> NDArray[np.uint8]:
-    """What `encode` computes, compiled for the CPU, from arrays (N, P, H, W) of uint8 or float32."""
+    """What `encode` computes, compiled for the CPU, from arrays; threads change nothing."""
     from firstspike.kernels.encode import encode_images
+    from firstspike.threads import in_chunks
 
-    return encode_images(images, bank.tables, steps=steps, threads=threads)
+    count, planes, *size = images.shape
+    latency = np.empty((count, len(bank.kernels) * planes, *bank.output_size(*size)), np.uint8)
+
+    def work(rows: slice) -> None:
+        chunk = np.array(images[rows], np.float32, order="C")  # one type and layout: compiled once
+        latency[rows] = encode_images(chunk, bank.tables, steps)
+
+    in_chunks(work, count, threads=threads)
+    return latency
 
 
 # --- the encoder in plain torch -------------------------------------------------------------------------

@@ -13,7 +13,6 @@ float64, and the running sum is kept in float64, which holds sums of such float3
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +28,6 @@ Flags = NDArray[np.bool_]
 
 NEVER = 255
 _LANES = 16
-_CHUNK = 256  # images a call: enough to forget the call, few enough to share among threads
 
 _jit = njit(cache=True, nogil=True, error_model="numpy")  # x / 0 is inf: no branch in the way of vectors
 
@@ -83,23 +81,9 @@ def _multiple_of(kernels: F32, k: int) -> tuple[int, float]:
     return k, 1.0
 
 
-def encode_images(images: NDArray, tables: Tables, *, steps: int, threads: int = 1) -> U8:
-    """Latencies uint8 (N, C, H', W') of images (N, P, H, W), uint8 or float32; threads change nothing."""
-    starts = range(0, max(len(images), 1), _CHUNK)
-
-    def latencies(start: int) -> U8:
-        chunk = np.array(images[start : start + _CHUNK], np.float32, order="C")  # one type: compiled once
-        return _encode(chunk, tables, steps)
-
-    if threads == 1 or len(starts) == 1:
-        return np.concatenate([latencies(start) for start in starts])
-    with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(latencies, starts)))
-
-
 @_jit
-def _encode(images: NDArray, tables: Tables, steps: int) -> U8:
-    """Latencies of a chunk of images."""
+def encode_images(images: F32, tables: Tables, steps: int) -> U8:
+    """Latencies uint8 (N, C, H', W') of images (N, P, H, W)."""
     count, planes, height, width = images.shape
     filters, window = tables.taps.shape[:2]
     rows, cols = height + 2 * tables.padding - window + 1, width + 2 * tables.padding - window + 1
