@@ -24,6 +24,7 @@ from types import ModuleType
 import numpy as np
 
 from firstspike.data.dataset import DataMissing
+from firstspike.data.idx import find_idx
 
 PATIENCE = 8.0  # seconds until an address counts as not reachable
 STALL = 30.0  # seconds without a byte until a download is given up
@@ -67,7 +68,9 @@ def _define_missing_schemas() -> None:
 def fetch_mnist_like(class_name: str, raw: Path) -> None:
     """Download into `raw` the packed IDX files of torchvision's `class_name`: MNIST, FashionMNIST, KMNIST."""
     source = getattr(torchvision().datasets, class_name)
-    absent = [(name, md5) for name, md5 in source.resources if not (raw / name).exists()]
+    absent = [
+        (name, md5) for name, md5 in source.resources if find_idx(raw, name.removesuffix(".gz")) is None
+    ]
     _fetch([([mirror + name for mirror in source.mirrors], name, md5) for name, md5 in absent], raw)
 
 

@@ -56,7 +56,7 @@ def load_folder(
         raise UserError(f"{path} holds no images ({' '.join(SUFFIXES)}) in class folders")
     depth = _shared_depth([p.parts for p in pictures])
     pictures = [Picture(p.parts[depth:], p.pixels) for p in pictures]
-    folders = [f[depth:] for f in folders]
+    folders = [f[depth:] for f in folders if not _hidden(f)]
     parts = _train_and_test(pictures)
     _refuse_empty(path, folders, pictures, level=1 if parts else 0)
     images = _stack(path, pictures)
@@ -206,7 +206,7 @@ def _open(path: Path) -> tuple[Iterable[tuple[str, bytes]], list[tuple[str, ...]
 
 def _folder_files(path: Path) -> Iterator[tuple[str, bytes]]:
     for file in path.rglob("*"):
-        if _is_picture(file.name) and file.is_file():
+        if _is_picture(file.relative_to(path).as_posix()) and file.is_file():
             if file.stat().st_size > LARGEST_FILE:
                 raise UserError(f"{file} is larger than {LARGEST_FILE} bytes")
             try:
@@ -256,5 +256,9 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _is_picture(name: str) -> bool:
-    base = name.rpartition("/")[2]
-    return not base.startswith(".") and PurePosixPath(base).suffix.lower() in SUFFIXES
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not _hidden(_parts(name))
+
+
+def _hidden(parts: tuple[str, ...]) -> bool:
+    """What editors and archivers leave behind: `.git`, `._x.png`, `__MACOSX`."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from firstspike.data import augment, order, split, subset
+from firstspike.data import augment, order, split, split_groups, subset
 from firstspike.errors import UserError
 
 seeds = st.integers(0, 2**40)
@@ -30,6 +30,21 @@ def test_split_is_a_partition_in_proportion(labels, share, seed):
 @given(labels, seeds)
 def test_share_0_holds_nothing_out(labels, seed):
     assert len(split(labels, 0.0, seed=seed)[1]) == 0
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=100), st.floats(0.01, 0.99), seeds)
+def test_groups_are_held_out_whole(groups, share, seed):
+    groups = np.array(groups)
+    if len(set(groups.tolist())) < 2:
+        with pytest.raises(UserError, match="only one speaker"):
+            split_groups(groups, share, seed=seed)
+        return
+    train, held = split_groups(groups, share, seed=seed)
+    assert np.array_equal(np.sort(np.concatenate([train, held])), np.arange(len(groups)))
+    assert not set(groups[train]) & set(groups[held])
+    assert len(train) > 0
+    assert len(held) > 0
+    assert len(split_groups(groups, 0.0, seed=seed)[1]) == 0
 
 
 def test_split_total_is_exact_and_seeds_differ():

@@ -80,6 +80,8 @@ def test_a_batch_does_not_depend_on_companions_or_on_parts(r, random):
     order = list(range(len(r)))
     random.shuffle(order)
     batch = store.batch(np.array(order), steps=41, dtype=np.uint8)
+    for steps in (1, 2, 39):  # what falls beyond goes nowhere, least of all into the next row
+        assert np.array_equal(store.batch(np.array(order), steps=steps), batch[:, :steps])
     for row, n in enumerate(order):
         assert np.array_equal(batch[row], store.batch([n], steps=41, dtype=np.uint8)[0])
         assert np.array_equal(batch[row : row + 1], r.take([n]).bins([0], 41, 0.01, dtype=np.uint8))

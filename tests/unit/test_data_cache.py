@@ -71,6 +71,7 @@ def test_writing_to_the_result_leaves_the_file_alone(tmp_path, budget):
     fill = Fill()
     get(fill, tmp_path, memory_budget=budget)[:] = 0
     assert np.array_equal(get(fill, tmp_path), fill.array)
+    assert fill.made == len(fill.array)
 
 
 def test_compiled_code_takes_a_mapped_array_as_it_takes_any(tmp_path):

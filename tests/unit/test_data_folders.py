@@ -124,6 +124,18 @@ def test_arrays_count_as_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [True, False])
+def test_hidden_files_and_folders_do_not_count(tmp_path, packed):
+    make(tmp_path / "x")
+    (tmp_path / "x" / "train" / ".cache").mkdir()
+    save(tmp_path / "x" / "train" / "__MACOSX" / "a.png", picture(0))
+    save(tmp_path / "x" / "train" / "a" / "._0.png", picture(0))
+    path = pack(tmp_path / "x", tmp_path / "x.tar") if packed else tmp_path / "x"
+    data = load(f"folder:{path}")
+    assert data.class_names == ("a", "b")
+    assert len(data.train_images) == 6
+
+
+@pytest.mark.parametrize("packed", [True, False])
 def test_empty_class_folders(tmp_path, packed):
     make(tmp_path / "x")
     (tmp_path / "x" / "test" / "c").mkdir()
@@ -168,6 +180,15 @@ def test_truncated_archives(tmp_path, mode, kept):
     content = tar.read_bytes().rstrip(b"\0") if mode == "w" else tar.read_bytes()
     tar.write_bytes(content[: int(kept * len(content)) // 512 * 512 or 100])
     with pytest.raises(UserError, match="truncated"):
+        load(f"folder:{tar}")
+
+
+def test_an_archive_cut_between_two_members(tmp_path):
+    tar = pack(make(tmp_path / "x"), tmp_path / "x.tar")
+    with tarfile.open(tar) as archive:
+        last = archive.getmembers()[-1].offset
+    tar.write_bytes(tar.read_bytes()[:last])
+    with pytest.raises(UserError, match="ends with a block of zeros"):
         load(f"folder:{tar}")
 
 
