@@ -93,10 +93,11 @@ def test_cifar10_damaged(tmp_path):
 def test_without_a_network_a_download_fails_fast_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "PATIENCE", 0.3)
     monkeypatch.setattr(download, "_reachable", lambda address: time.sleep(60))
+    download.torchvision()  # a slow import is not what is timed
     start = time.monotonic()
     with pytest.raises(DataMissing, match="no network"):
         load("mnist", tmp_path / "data")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 5
     assert not (tmp_path / "data").exists()
 
 
