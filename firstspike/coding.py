@@ -220,6 +220,11 @@ def encode(images: Tensor, bank: Bank, *, steps: int) -> Tensor:
 
     Computes in the dtype of `images` if that is a float type, else in float64. A blank image is silent.
     """
+    return rank_code(intensities(images, bank), steps=steps, even=bank.even)
+
+
+def intensities(images: Tensor, bank: Bank) -> Tensor:
+    """All that stands before the rank code: (N, P, H, W) to (N, K * P, H', W'), zero where nothing fires."""
     import torch
 
     dtype = images.dtype if images.is_floating_point() else torch.float64
@@ -229,9 +234,7 @@ def encode(images: Tensor, bank: Bank, *, steps: int) -> Tensor:
     response = torch.where(response >= bank.threshold, response, 0)
     if bank.rival_margin is not None:
         response = _strongest_filter(response, planes=images.shape[1], margin=bank.rival_margin)
-    if bank.radius is not None:
-        response = local_normalisation(response, bank.radius)
-    return rank_code(response, steps=steps, even=bank.even)
+    return response if bank.radius is None else local_normalisation(response, bank.radius)
 
 
 def filter_planes(images: Tensor, kernels: NDArray[np.float32], *, padding: int) -> Tensor:
@@ -264,12 +267,9 @@ def local_normalisation(intensity: Tensor, radius: int, *, eps: float = 1e-12) -
     Cells beyond the border count as 0, and the mean always divides by the whole square. (N, C, H, W), same
     shape.
     """
-    import torch
     import torch.nn.functional as F
 
-    side = 2 * radius + 1
-    box = torch.full((1, 1, side, side), 1 / side**2, dtype=intensity.dtype, device=intensity.device)
-    mean = F.conv2d(intensity.flatten(0, 1).unsqueeze(1), box, padding=radius).view(intensity.shape)
+    mean = F.avg_pool2d(intensity, 2 * radius + 1, stride=1, padding=radius)
     return intensity / (mean + eps)
 
 
