@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from firstspike.kernels.vector import add_rows, fill_lanes
 
 ROOM = 2.0**31 - 2.0**20  # what the screened weights of a map may sum to
 DOUBT = 1e-9  # two float64 sums of the same weights in different orders are much nearer than this
@@ -167,17 +166,6 @@ def append_inputs(g: Geometry, field: Field, first: int, last: int) -> None:
                 lists[end[place]] = row
                 end[place] += 1
                 row -= 1
-
-
-@njit(cache=True, nogil=True)
-def largest_sum(g: Geometry, synapses: Synapses, field: Field, place: int) -> int:
-    """Add what is new in a position's list to its sums and return the largest."""
-    sums, at = field.sums, place * g.lanes
-    begin, end = field.summed[place], field.end[place]
-    if begin == place * g.kernel * g.kernel * g.channels:
-        fill_lanes(sums, at, g.lanes, 0)
-    field.summed[place] = end
-    return add_rows(sums, at, synapses.screen, g.lanes, field.lists, begin, end)
 
 
 @njit(cache=True, nogil=True)

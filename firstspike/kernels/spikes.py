@@ -12,11 +12,10 @@ from firstspike.kernels.conv import (
     append_inputs,
     clear_lists,
     exceeds,
-    largest_sum,
     make_field,
     sort_inputs,
 )
-from firstspike.kernels.vector import count_at_least, fill_lanes, mark_above, take_lower
+from firstspike.kernels.vector import add_rows, count_at_least, fill_lanes, mark_above, take_lower
 
 SILENT = 255
 
@@ -74,33 +73,49 @@ def mark_doubtful(
 
 
 @njit(cache=True, nogil=True)
-def fire_position(
+def fire_all(
     latency: np.ndarray,
     g: Geometry,
     synapses: Synapses,
     threshold: float,
     field: Field,
     spread: Spread,
-    place: int,
+    used_rows: int,
+    used_cols: int,
 ) -> None:
-    """First spikes of every map at one position."""
-    border = np.int64(np.floor(threshold * synapses.scale[0]))
+    """First spikes of every map at the positions of the first rows and columns.
+
+    Arrays are taken out of their tuples once: doing so counts references, which costs more than a position's sums.
+    """
+    screen, lanes = synapses.screen, g.lanes
     ceiling, slack = synapses.bounds
-    first, at, marks = place * g.kernel * g.kernel * g.channels, place * g.lanes, spread.marks
-    for look in range(spread.looks.size):
-        end = spread.stops[look, place]
-        if end == field.summed[place] or end - first <= border // ceiling:
-            continue
-        field.end[place] = end
-        if largest_sum(g, synapses, field, place) + slack <= border:
-            continue
-        step = spread.looks[look]
-        sure = count_at_least(field.sums, at, g.lanes, border + slack + 1)
-        if sure:
-            mark_above(marks, field.sums, at, g.lanes, border + slack, step)
-        low, high = border - slack, border + slack
-        if count_at_least(field.sums, at, g.lanes, low + 1) > sure:
-            mark_doubtful(latency, g, synapses.weight, field, marks, place, step, threshold, low, high)
+    border = np.int64(np.floor(threshold * synapses.scale[0]))
+    low, high, need = border - slack, border + slack, border // ceiling
+    fan_in, cols = g.kernel * g.kernel * g.channels, g.cols
+    lists, summed, sums = field.lists, field.summed, field.sums
+    looks, stops, marks = spread.looks, spread.stops, spread.marks
+    last = looks.size - 1
+    for row in range(used_rows):
+        for place in range(row * cols, row * cols + used_cols):
+            first, at = place * fan_in, place * lanes
+            if stops[last, place] - first <= need:
+                continue
+            fill_lanes(sums, at, lanes, 0)
+            begin = first
+            for look in range(last + 1):
+                end = stops[look, place]
+                if end == begin or end - first <= need:
+                    continue
+                largest = add_rows(sums, at, screen, lanes, lists, begin, end)
+                begin = end
+                if largest <= low:
+                    continue
+                sure = count_at_least(sums, at, lanes, high + 1)
+                if sure:
+                    mark_above(marks, sums, at, lanes, high, looks[look])
+                if count_at_least(sums, at, lanes, low + 1) > sure:
+                    summed[place] = end
+                    mark_doubtful(latency, g, synapses.weight, field, marks, place, looks[look], threshold, low, high)
 
 
 @njit(cache=True, nogil=True)
@@ -141,9 +156,7 @@ def spread_spikes(
     fill_lanes(spread.marks, 0, spread.marks.size, SILENT)
     used_rows = min(g.rows, (window.rows - 1) * window.stride - window.pad + window.size)
     used_cols = min(g.cols, (window.cols - 1) * window.stride - window.pad + window.size)
-    for r in range(used_rows):
-        for place in range(r * g.cols, r * g.cols + used_cols):
-            fire_position(latency, g, synapses, threshold, field, spread, place)
+    fire_all(latency, g, synapses, threshold, field, spread, used_rows, used_cols)
     pool(g, window, spread.marks, spread.pooled, out)
 
 

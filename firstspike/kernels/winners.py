@@ -18,14 +18,13 @@ from firstspike.kernels.conv import (
     certify,
     clear_lists,
     exceeds,
-    largest_sum,
     make_field,
     screen_all,
     screen_map,
     sort_inputs,
     tally,
 )
-from firstspike.kernels.vector import count_at_least
+from firstspike.kernels.vector import add_rows, count_at_least, fill_lanes
 
 
 class Competition(NamedTuple):
@@ -120,22 +119,27 @@ def fire_step(
 
     A position is looked at only if its number of inputs times the largest weight can reach the threshold at all.
     """
-    border = np.int64(np.floor(threshold * synapses.scale[0]))
+    screen, lanes = synapses.screen, g.lanes
     ceiling, slack = synapses.bounds
+    border = np.int64(np.floor(threshold * synapses.scale[0]))
     need, fan_in = border // ceiling, g.kernel * g.kernel * g.channels
+    ends, lists, summed, sums, closed = field.end, field.lists, field.summed, field.sums, found.closed
     n = 0
     for place in range(g.rows * g.cols):
-        end = field.end[place]
-        if end - place * fan_in <= need or found.closed[place] or end == field.summed[place]:
+        end, begin, at = ends[place], summed[place], place * lanes
+        if end - place * fan_in <= need or closed[place] or end == begin:
             continue
-        largest = largest_sum(g, synapses, field, place)
+        if begin == place * fan_in:
+            fill_lanes(sums, at, lanes, 0)
+        largest = add_rows(sums, at, screen, lanes, lists, begin, end)
+        summed[place] = end
         if largest + slack <= border:
             continue
         best = strongest_map(latency, g, synapses, field, place, step, largest)
         doubtful = largest - slack <= border
         if doubtful and not exceeds(latency, g, synapses.weight, field, best, place, step, threshold):
             continue
-        found.closed[place] = True
+        closed[place] = True
         found.place[n], found.map[n], found.potential[n] = place, best, largest
         n += 1
     return n
