@@ -113,7 +113,7 @@ class DecisionLayer:
     def __post_init__(self) -> None:
         self.geometry = g = geometry(self.layer, self.shape)
         self.head = decision.Head(
-            np.zeros((g.maps, g.kernel, g.kernel, g.channels), np.float32),
+            np.zeros((g.maps, g.kernel, g.kernel, padded(g.channels)), np.float32),
             np.zeros(g.kernel * g.kernel * g.channels * g.lanes, np.uint8),
             np.zeros(2),
         )
@@ -121,12 +121,12 @@ class DecisionLayer:
     @property
     def weights(self) -> np.ndarray:
         """Weights float32 (M, C, K, K); a copy."""
-        return np.ascontiguousarray(self.head.weight.transpose(0, 3, 1, 2))
+        return np.ascontiguousarray(self.head.weight[..., : self.geometry.channels].transpose(0, 3, 1, 2))
 
     @weights.setter
     def weights(self, weights: np.ndarray) -> None:
-        self.head.weight[:] = weights.transpose(0, 2, 3, 1)
-        decision.screen_head(self.geometry, self.head)
+        self.head.weight[..., : self.geometry.channels] = weights.transpose(0, 2, 3, 1)
+        decision.screen_range(self.geometry, self.head)
 
     def learn(
         self,

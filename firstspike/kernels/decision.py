@@ -12,14 +12,14 @@ import numpy as np
 from numba import njit
 
 from firstspike.kernels.conv import DOUBT, Geometry, Plasticity
-from firstspike.kernels.vector import add_bytes, count_at_least, fill_lanes
+from firstspike.kernels.vector import add_bytes, count_at_least, dot_counts, fill_lanes
 
 CHUNK = 256  # rows that `add_bytes` takes at once
 ERROR = 0.501  # steps between a weight and its byte, rounding of the conversion included
 
 
 class Head(NamedTuple):
-    """Weights float32 (M, K, K, C) of a decision layer and their bytes.
+    """Weights float32 (M, K, K, D) of a decision layer and their bytes; D is C padded to whole registers, with zeros.
 
     ``screen`` uint8 (F * L,), row ``(i * K + j) * C + c``; ``affine`` float64 (2,): low and step of the bytes.
     """
@@ -34,42 +34,55 @@ class View(NamedTuple):
 
     active: np.ndarray  # uint16 (H * W * room + 1,) channels of each cell that have fired
     count: np.ndarray  # int64 (H * W,) how many
-    fired: (
-        np.ndarray
-    )  # uint8 (H * W * C,) how often each input has fired: 0 or 1, more where layers are added
+    fired: np.ndarray  # uint8 (H * W * D,) how often each input has fired: 0 or 1, more where layers are added
     inputs: np.ndarray  # int64 (P,) inputs that have fired in each receptive field
     sums: np.ndarray  # int32 (P * L,) screened potentials
+    bytes: np.ndarray  # int32 (2, D) bytes of a kernel element's weights before and after an update
 
 
 @njit(cache=True, nogil=True)
-def make_view(g: Geometry, channels: int) -> View:
+def make_view(g: Geometry, head: Head, channels: int) -> View:
     """Allocate the scratch memory of a decision layer for latencies of so many channels."""
-    cells = g.height * g.width
+    cells, depth = g.height * g.width, head.weight.shape[3]
     return View(
         np.empty(cells * channels + 1, np.uint16),
         np.empty(cells, np.int64),
-        np.empty(cells * g.channels, np.uint8),
+        np.empty(cells * depth, np.uint8),
         np.empty(g.rows * g.cols, np.int64),
         np.empty(g.rows * g.cols * g.lanes, np.int32),
+        np.empty((2, depth), np.int32),
     )
 
 
 @njit(cache=True, nogil=True)
-def to_byte(weight: np.float32, low: float, step: float) -> np.uint8:
-    """The byte of a weight."""
-    return np.uint8(min(max(np.rint((weight - low) / step), 0.0), 255.0))
+def to_bytes(weights: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
+    """The bytes of some weights, as int32."""
+    low, scale = np.float32(affine[0]), np.float32(1 / affine[1])
+    for c in range(weights.size):
+        byte = np.int32(np.rint((weights[c] - low) * scale))
+        out[c] = min(max(byte, np.int32(0)), np.int32(255))
 
 
 @njit(cache=True, nogil=True)
-def screen_head(g: Geometry, head: Head) -> None:
-    """Write all weights into the screen, low and step from the smallest and the largest."""
-    low, high = np.float64(head.weight.min()), np.float64(head.weight.max())
-    step = max((high - low) / 255, 1e-12)
-    head.affine[0], head.affine[1] = low, step
+def screen_head(g: Geometry, head: Head, low: float, high: float) -> None:
+    """Write all weights into the screen, with bytes that reach from low to high."""
+    head.affine[0], head.affine[1] = low, max((high - low) / 255, 1e-12)
+    out = np.empty(head.weight.shape[3], np.int32)
     for m in range(g.maps):
-        weights = head.weight[m].ravel()
-        for row in range(weights.size):
-            head.screen[row * g.lanes + m] = to_byte(weights[row], low, step)
+        for element in range(g.kernel * g.kernel):
+            to_bytes(head.weight[m, element // g.kernel, element % g.kernel], head.affine, out)
+            for c in range(g.channels):
+                head.screen[(element * g.channels + c) * g.lanes + m] = out[c]
+
+
+@njit(cache=True, nogil=True)
+def screen_range(g: Geometry, head: Head) -> None:
+    """Write all weights into the screen, with bytes that just reach from the smallest to the largest."""
+    low, high = np.float64(head.weight[0, 0, 0, 0]), np.float64(head.weight[0, 0, 0, 0])
+    for m in range(g.maps):
+        weights = head.weight[m, :, :, : g.channels]
+        low, high = min(low, np.float64(weights.min())), max(high, np.float64(weights.max()))
+    screen_head(g, head, low, high)
 
 
 @njit(cache=True, nogil=True)
@@ -79,6 +92,7 @@ def look(latency: np.ndarray, g: Geometry, steps: int, view: View) -> None:
     ``latency`` (C', H, W) with C' a multiple of C: where two layers are added, an input counts once for each that fired.
     """
     cells = g.height * g.width
+    depth = view.fired.size // cells
     flat = latency.reshape(len(latency), cells)
     view.count[:] = 0
     view.fired[:] = 0
@@ -86,7 +100,7 @@ def look(latency: np.ndarray, g: Geometry, steps: int, view: View) -> None:
         c = channel % g.channels
         for cell in range(cells):
             fires = flat[channel, cell] < steps
-            view.fired[cell * g.channels + c] += fires
+            view.fired[cell * depth + c] += fires
             view.active[cell * len(latency) + view.count[cell]] = c
             view.count[cell] += fires
 
@@ -115,44 +129,56 @@ def screen_potentials(g: Geometry, head: Head, view: View) -> None:
 
 @njit(cache=True, nogil=True)
 def potential(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -> float:
-    """Potential of one neuron in float64, summed in the order (row, column, channel)."""
-    weights, room = weight[m].ravel(), view.active.size // view.count.size
+    """Potential of one neuron in float64: right to within ``DOUBT``."""
+    depth = weight.shape[3]
+    weights = weight.ravel()
     top, left = place // g.cols - g.pad, place % g.cols - g.pad
     total = 0.0
     for i in range(max(0, -top), min(g.kernel, g.height - top)):
         for j in range(max(0, -left), min(g.kernel, g.width - left)):
-            cell, base = (top + i) * g.width + left + j, (i * g.kernel + j) * g.channels
-            for e in range(cell * room, cell * room + view.count[cell]):
-                total += weights[base + view.active[e]]
+            at = ((m * g.kernel + i) * g.kernel + j) * depth
+            total += dot_counts(weights, at, view.fired, ((top + i) * g.width + left + j) * depth, depth)
     return total
 
 
 @njit(cache=True, nogil=True)
 def potential_by_channel(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -> float:
     """The same in the order (channel, row, column), which decides between sums that are too near."""
+    depth = weight.shape[3]
     top, left = place // g.cols - g.pad, place % g.cols - g.pad
     total = 0.0
     for c in range(g.channels):
         for i in range(max(0, -top), min(g.kernel, g.height - top)):
             for j in range(max(0, -left), min(g.kernel, g.width - left)):
                 cell = (top + i) * g.width + left + j
-                total += view.fired[cell * g.channels + c] * np.float64(weight[m, i, j, c])
+                total += view.fired[cell * depth + c] * np.float64(weight[m, i, j, c])
     return total
 
 
 @njit(cache=True, nogil=True)
-def least_certain(g: Geometry, head: Head, view: View) -> float:
-    """A potential that the winner reaches for certain: the largest lower bound of all neurons."""
+def favourite(g: Geometry, head: Head, view: View) -> tuple[int, int]:
+    """Map and position of the largest screened potential."""
     low, step = head.affine
-    reached = -np.inf
+    highest, best_map, best_place = -np.inf, 0, 0
     for place in range(g.rows * g.cols):
-        n, largest = view.inputs[place], np.int32(-1)
-        if n == 0:
-            continue
-        for total in view.sums[place * g.lanes : place * g.lanes + g.maps]:
+        n, at = view.inputs[place], place * g.lanes
+        largest = np.int32(-1)
+        for total in view.sums[at : at + g.maps]:
             largest = max(largest, total)
-        reached = max(reached, n * low + step * (largest - ERROR * n))
-    return reached
+        screened = n * low + step * largest
+        if n > 0 and screened > highest:
+            highest, best_map, best_place = screened, 0, place
+            while view.sums[at + best_map] != largest:
+                best_map += 1
+    return best_map, best_place
+
+
+@njit(cache=True, nogil=True)
+def beats(g: Geometry, weight: np.ndarray, view: View, m: int, place: int, n: int, there: int, lead: float) -> bool:
+    """Whether neuron (m, place) beats (n, there), whose potential is lower by `lead` or so."""
+    if abs(lead) < DOUBT:
+        lead = potential_by_channel(g, weight, view, m, place) - potential_by_channel(g, weight, view, n, there)
+    return lead > 0 or (lead == 0 and (m, place) < (n, there))
 
 
 @njit(cache=True, nogil=True)
@@ -162,29 +188,34 @@ def decide(g: Geometry, head: Head, view: View, winner: np.ndarray) -> None:
     The largest potential wins, ties go to the lowest (map, row, column) (Mozafari et al. 2019, section 2.4).
     """
     screen_potentials(g, head, view)
-    reached = least_certain(g, head, view)
     low, step = head.affine
-    winner[:] = -1
-    best, best_map, best_place = 0.0, g.maps, 0
+    best_map, best_place = favourite(g, head, view)
+    best = potential(g, head.weight, view, best_map, best_place)
     for place in range(g.rows * g.cols):
         n, at = view.inputs[place], place * g.lanes
-        if n == 0:
-            continue
-        limit = max(np.int64(np.floor((reached - n * low) / step - ERROR * n)), 0)
-        if count_at_least(view.sums, at, g.lanes, limit) == 0:
+        limit = max(np.int64(np.floor((best - DOUBT - n * low) / step - ERROR * n)), 0)
+        if n == 0 or count_at_least(view.sums, at, g.lanes, limit) == 0:
             continue
         for m in range(g.maps):
-            if view.sums[at + m] < limit:
+            if view.sums[at + m] < limit or (m == best_map and place == best_place):
                 continue
             total = potential(g, head.weight, view, m, place)
-            lead = total - best
-            if abs(lead) < DOUBT and best_map < g.maps:
-                lead = potential_by_channel(g, head.weight, view, m, place)
-                lead -= potential_by_channel(g, head.weight, view, best_map, best_place)
-            if lead > 0 or (lead == 0 and (m, place) < (best_map, best_place) and best_map < g.maps):
+            if beats(g, head.weight, view, m, place, best_map, best_place, total - best):
                 best, best_map, best_place = total, m, place
-    if best_map < g.maps:
+    winner[:] = -1
+    if best > 0:
         winner[0], winner[1], winner[2] = best_map, best_place // g.cols, best_place % g.cols
+
+
+@njit(cache=True, nogil=True)
+def update(weights: np.ndarray, counts: np.ndarray, ltp: np.float32, ltd: np.float32, plasticity: Plasticity) -> None:
+    """STDP of the weights of one kernel element: `ltp` where the input has fired, `ltd` elsewhere; clipped."""
+    lower, upper, stabilise = plasticity
+    for c in range(counts.size):
+        w = weights[c]
+        factor = (w - lower) * (upper - w) if stabilise else np.float32(1)
+        w += (ltp if counts[c] else ltd) * factor
+        weights[c] = min(max(w, lower), upper)
 
 
 @njit(cache=True, nogil=True)
@@ -198,38 +229,34 @@ def reinforce(
     plasticity: Plasticity,
 ) -> None:
     """STDP of the winner's map at the last step: `ltp` for every input that has fired, `ltd` for all others."""
-    lower, upper, stabilise = plasticity
-    low, step = head.affine
     m, top, left = winner[0], winner[1] - g.pad, winner[2] - g.pad
-    weights = head.weight[m].ravel()
+    depth = head.weight.shape[3]
+    old, new, silent = view.bytes[0], view.bytes[1], np.zeros(g.channels, np.uint8)
     for i in range(g.kernel):
         for j in range(g.kernel):
             y, x = top + i, left + j
-            inside = 0 <= y < g.height and 0 <= x < g.width
-            base, first = (i * g.kernel + j) * g.channels, (y * g.width + x) * g.channels
+            weights = head.weight[m, i, j, : g.channels]
+            to_bytes(weights, head.affine, old)
+            if 0 <= y < g.height and 0 <= x < g.width:
+                cell = (y * g.width + x) * depth
+                update(weights, view.fired[cell : cell + g.channels], ltp, ltd, plasticity)
+            else:
+                update(weights, silent, ltp, ltd, plasticity)
+            to_bytes(weights, head.affine, new)
+            base = (i * g.kernel + j) * g.channels
             for c in range(g.channels):
-                old = weights[base + c]
-                factor = (old - lower) * (upper - old) if stabilise else np.float32(1)
-                new = old + (ltp if inside and view.fired[first + c] else ltd) * factor
-                new = min(max(new, lower), upper)
-                weights[base + c] = new
-                byte = to_byte(new, low, step)
-                if byte != to_byte(old, low, step):
-                    head.screen[(base + c) * g.lanes + m] = byte
+                if old[c] != new[c]:
+                    head.screen[(base + c) * g.lanes + m] = new[c]
 
 
 @njit(cache=True, nogil=True)
 def clip_head(g: Geometry, head: Head, plasticity: Plasticity) -> None:
     """Clip every weight of the layer: the first update of a pass does so for the maps that did not win as well."""
-    flat = head.weight.ravel()
-    for a in range(flat.size):
-        flat[a] = min(max(flat[a], plasticity.lower), plasticity.upper)
-    screen_head(g, head)
-    head.affine[0], head.affine[1] = plasticity.lower, (np.float64(plasticity.upper) - plasticity.lower) / 255
-    for m in range(g.maps):
-        weights = head.weight[m].ravel()
-        for row in range(weights.size):
-            head.screen[row * g.lanes + m] = to_byte(weights[row], head.affine[0], head.affine[1])
+    weights = head.weight.reshape(-1, head.weight.shape[3])
+    for element in range(len(weights)):
+        for c in range(g.channels):
+            weights[element, c] = min(max(weights[element, c], plasticity.lower), plasticity.upper)
+    screen_head(g, head, np.float64(plasticity.lower), np.float64(plasticity.upper))
 
 
 @njit(cache=True, nogil=True)
@@ -250,7 +277,7 @@ def learn_reward(
     ``rates`` float32 (4,): reward ltp and ltd, punishment ltp and ltd. Silent images change nothing. Returns whether
     the layer has been clipped (Mozafari et al. 2019, equations 3 to 5).
     """
-    view = make_view(g, latencies.shape[1])
+    view = make_view(g, head, latencies.shape[1])
     for n in range(len(latencies)):
         look(latencies[n], g, steps, view)
         decide(g, head, view, winners[n])
@@ -267,7 +294,7 @@ def learn_reward(
 @njit(cache=True, nogil=True)
 def decide_all(latencies: np.ndarray, g: Geometry, head: Head, steps: int, winners: np.ndarray) -> None:
     """Winners (N, 3) of images (N, C, H, W), without learning."""
-    view = make_view(g, latencies.shape[1])
+    view = make_view(g, head, latencies.shape[1])
     for n in range(len(latencies)):
         look(latencies[n], g, steps, view)
         decide(g, head, view, winners[n])
@@ -281,7 +308,7 @@ def score_all(
 
     ``scores`` float32 (N, classes). A class is represented by its neuron of largest screened potential.
     """
-    view, winner = make_view(g, latencies.shape[1]), np.empty(3, np.int64)
+    view, winner = make_view(g, head, latencies.shape[1]), np.empty(3, np.int64)
     low, step = head.affine
     for n in range(len(latencies)):
         scores[n] = 0

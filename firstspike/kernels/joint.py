@@ -59,7 +59,7 @@ def learn_together(
     field, found = make_field(g, steps), make_candidates(g)
     spread = make_spread(g, np.full(1, steps - 1, np.int64))
     spikes = np.empty((g.maps, lower.window.rows, lower.window.cols), np.uint8)
-    view = make_view(upper.geometry, g.maps)
+    view = make_view(upper.geometry, upper.head, g.maps)
     chosen = np.empty((lower_winners.shape[1], 4), np.int64)
     for n in range(len(latencies)):
         count = find_winners(latencies[n], g, lower.synapses, lower.competition, field, found, chosen)

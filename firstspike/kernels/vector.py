@@ -229,3 +229,32 @@ def add_bytes(
 
     flat = types.int64
     return types.void(sums, flat, table, flat, flat, entries, flat, flat), emit
+
+
+@intrinsic
+def dot_counts(typing_context: Any, weights: Any, at: Any, counts: Any, start: Any, n: Any) -> Any:
+    """``(weights[at : at + n] * counts[start : start + n]).sum()`` in float64: float32 times uint8, n in whole registers.
+
+    Products are exact while counts are small; the order of the sum depends on n alone.
+    """
+    single, double = (ir.VectorType(kind(), _REGISTER) for kind in (ir.FloatType, ir.DoubleType))
+    byte = ir.VectorType(ir.IntType(8), _REGISTER)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        weights, at, counts, start, n = arguments
+        weights = builder.gep(_data(context, builder, signature.args[0], weights), [at])
+        counts = builder.gep(_data(context, builder, signature.args[2], counts), [start])
+        total = cgutils.alloca_once_value(builder, double([0.0] * _REGISTER))
+        with cgutils.for_range_slice(builder, _INDEX(0), n, _INDEX(_REGISTER)) as (lane, _):
+            w = builder.load(builder.bitcast(builder.gep(weights, [lane]), single.as_pointer()), align=4)
+            c = builder.load(builder.bitcast(builder.gep(counts, [lane]), byte.as_pointer()), align=1)
+            product = builder.fpext(builder.fmul(w, builder.uitofp(c, single)), double)
+            builder.store(builder.fadd(builder.load(total), product), total)
+        lanes = builder.load(total)
+        result = builder.extract_element(lanes, _LANE(0))
+        for lane in range(1, _REGISTER):
+            result = builder.fadd(result, builder.extract_element(lanes, _LANE(lane)))
+        return result
+
+    flat = types.int64
+    return types.float64(weights, flat, counts, flat, flat), emit
