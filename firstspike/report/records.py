@@ -60,8 +60,7 @@ def _flat(record: EpochRecord) -> dict[str, Any]:
     row = dict(vars(record))
     rates, convergence = row.pop("rates"), row.pop("convergence")
     row |= {f"rate.{name}": value for name, value in rates.items()}
-    row |= {f"convergence.{layer}": value for layer, value in convergence.items()}
-    return {name: value for name, value in row.items() if value is not None}
+    return row | {f"convergence.{layer}": value for layer, value in convergence.items()}
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,17 @@ def test_figures_of_any_number_of_classes(images, classes):
         assert plots.pixels(figure).std() > 5
 
 
+def test_shades_are_shares_of_the_true_class():
+    figure = plots.confusion_matrix(answers_of(200, 4).metrics())
+    shares = np.hstack([axes.images[0].get_array() for axes in figure.axes[:2]])
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
+def test_the_star_marks_the_best_epoch():
+    (stars,) = [line for line in plots.history(records()).axes[0].lines if line.get_marker() == "*"]
+    assert stars.get_xydata().tolist() == [[2, 40]]
+
+
 def test_labels_of_47_classes_do_not_overlap():
     figure = plots.confusion_matrix(answers_of(500, 47).metrics())
     plots.pixels(figure)

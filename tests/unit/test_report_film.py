@@ -75,6 +75,8 @@ def test_a_raster_has_a_dot_for_each_spike(journey):
     dots = [axes.lines[0].get_xydata() for axes in figure.axes[::2]]
     assert [len(points) for points in dots] == [128, 2]
     assert sorted(np.rint(dots[1]).tolist()) == [[1, 1], [3, 2]]  # step, map
+    upright = dots[1][np.argsort(dots[1][:, 0])] - [[1, 1], [3, 2]]
+    np.testing.assert_allclose(upright, [[0.3, -0.1], [-0.3, 0.3]])  # row 2 of 4, column 3; row 0, column 0
     bars = [[bar.get_height() for bar in axes.patches] for axes in figure.axes[1::2]]
     assert bars[1] == [0, 1, 0, 1]
     assert sum(bars[0]) == 128
