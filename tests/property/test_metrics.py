@@ -20,7 +20,7 @@ def answers(draw):
     return labels, decisions, np.round(rng.random((images, classes)), draw(st.integers(0, 3))), classes
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(answers())
 def test_figures_are_finite_and_add_up(case):
     labels, decisions, scores, classes = case
@@ -36,7 +36,7 @@ def test_figures_are_finite_and_add_up(case):
         assert 0 <= value <= 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(answers())
 def test_silencing_an_image_never_helps(case):
     labels, decisions, scores, classes = case
@@ -51,7 +51,7 @@ def test_silencing_an_image_never_helps(case):
     assert after.f1 < before.f1
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(answers(), st.randoms(use_true_random=False))
 def test_order_of_images_and_names_of_classes_do_not_matter(case, random):
     labels, decisions, scores, classes = case
@@ -69,7 +69,7 @@ def test_order_of_images_and_names_of_classes_do_not_matter(case, random):
         assert getattr(after, name) == pytest.approx(getattr(before, name))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(answers())
 def test_the_same_as_scikit_learn(case):
     labels, decisions, scores, classes = case
