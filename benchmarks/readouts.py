@@ -8,7 +8,7 @@ matters less; the best of the repeats.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from firstspike.readouts import (
     ReadoutEngine,
     TwoThresholds,
 )
+from firstspike.readouts.csnn import PUBLISHED, CSNNEngine
+from firstspike.readouts.preprocessing import code_all, difference_of_gaussians, fit_coding
 
 INPUTS, ACTIVE, CLASSES, SAMPLES = 5880, 577, 10, 400
 
@@ -40,7 +42,7 @@ class Timing:
     predict: float
 
 
-def best_time(run: Callable[[], object], repeats: int = 15) -> float:
+def best_time(run: Callable[[], object], samples: int = SAMPLES, *, repeats: int = 15) -> float:
     """Least processor time of a call, in microseconds a sample."""
     run()
     best = np.inf
@@ -48,7 +50,7 @@ def best_time(run: Callable[[], object], repeats: int = 15) -> float:
         start = time.process_time()
         run()
         best = min(best, time.process_time() - start)
-    return best / SAMPLES * 1e6
+    return best / samples * 1e6
 
 
 def synthetic(active: int = ACTIVE, seed: int = 0) -> tuple[Events, np.ndarray]:
@@ -105,12 +107,46 @@ def measure(name: str, readout: Readout, events: Events, labels: np.ndarray) -> 
     )
 
 
+def linearity() -> list[tuple[int, Timing]]:
+    """Time R-STDP with a half, the usual and twice the number of active inputs, thresholds in proportion."""
+    usual = variants()["R-STDP, 50 neurons, additive"]
+    timings = []
+    for active in (ACTIVE // 2, ACTIVE, ACTIVE * 2):
+        layer = replace(usual.layer, threshold=usual.layer.threshold * active / ACTIVE)
+        timings.append((active, measure(str(active), replace(usual, layer=layer), *synthetic(active))))
+    return timings
+
+
+def extraction(images: np.ndarray) -> tuple[float, float]:
+    """Microseconds of STDP-CSNN: a patch of training, and an image from pixels to features; one thread."""
+    coding = fit_coding(images, difference_of_gaussians(), threads=1)
+    engine = CSNNEngine(PUBLISHED["mnist"], coding)
+    times = code_all(coding, images, threads=1)
+    train = best_time(lambda: engine.fit_phase("conv1", times), len(images))
+    return train, best_time(lambda: engine.features(images, threads=1), len(images), repeats=3)
+
+
+def strokes(count: int = SAMPLES, seed: int = 0) -> np.ndarray:
+    """Images 28 x 28 with about as many bright pixels as handwritten digits: smooth random strokes."""
+    generator = np.random.default_rng(seed)
+    steps = generator.normal(0, 1.5, (count, 60, 2)).cumsum(axis=1)
+    places = np.clip(14 + steps * 0.7, 2, 25).astype(int)
+    images = np.zeros((count, 28, 28), np.uint8)
+    for dx, dy in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        images[np.arange(count)[:, None], places[..., 0] + dx, places[..., 1] + dy] = 220
+    return images
+
+
 def main() -> None:
-    """Print one line a readout."""
+    """Print one line a readout, then how time grows with the active inputs, then the extractor's times."""
     events, labels = synthetic()
     for name, readout in variants().items():
         t = measure(name, readout, events, labels)
         print(f"{name:42s} train {t.train:7.1f} us   test {t.respond:6.1f} us   class {t.predict:6.1f} us")
+    for active, t in linearity():
+        print(f"{active:5d} active inputs: train {t.train:.1f} us, test {t.respond:.1f} us")
+    patch, image = extraction(strokes())
+    print(f"STDP-CSNN: {patch:.1f} us a patch, {image:.0f} us an image")
 
 
 if __name__ == "__main__":

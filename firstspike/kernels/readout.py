@@ -17,6 +17,7 @@ import numpy as np
 INFINITY = np.float32(np.inf)
 CAUTIOUS = np.float32(0.999)  # covers the rounding of the few operations in `quiet_events` itself
 ROUNDING = np.float32(2.0**-23)  # twice the relative error of one float32 addition
+REGISTER = 16  # floats: lines of whole registers leave no rest for a slower loop
 
 
 class Neurons(NamedTuple):
@@ -183,16 +184,6 @@ def first_of(spikes: np.ndarray, membranes: np.ndarray, start: int, stop: int) -
 
 
 @numba.njit(cache=True, nogil=True)
-def highest_above(membranes: np.ndarray, thresholds: np.ndarray) -> int:
-    """Give the highest membrane above its threshold, the lowest index among equals; -1 where none is."""
-    best = -1
-    for n in range(membranes.shape[0]):
-        if membranes[n] > thresholds[n] and (best < 0 or membranes[n] > membranes[best]):
-            best = n
-    return best
-
-
-@numba.njit(cache=True, nogil=True)
 def least_gap(membranes: np.ndarray, thresholds: np.ndarray, gaps: np.ndarray) -> float:
     """Give the least threshold - membrane, or some negative number where a membrane is above its threshold.
 
@@ -209,66 +200,104 @@ def least_gap(membranes: np.ndarray, thresholds: np.ndarray, gaps: np.ndarray) -
 
 
 @numba.njit(cache=True, nogil=True)
-def decide(
-    by_input: np.ndarray, highest: float, thresholds: np.ndarray, sample: Pass, scratch: np.ndarray
-) -> int:
-    """Give the neuron that decides a sample (see `first_of`), stopping at the first spike; IF neurons only.
-
-    `by_input` float32 (I, N): the weights input by input, so that an event adds one line to all membranes;
-    `highest` is at least 0 and at least every weight; `scratch` float32 (2, N).
-    """
-    membranes, gaps = scratch[0], scratch[1]
-    ceiling = np.max(np.abs(thresholds))
-    membranes[:] = 0
-    event = 0
-    while True:
-        gap = least_gap(membranes, thresholds, gaps)
-        if gap < 0 and is_tested(sample, event):
-            return highest_above(membranes, thresholds)
-        if event == sample.count:
-            return np.argmax(membranes)
-        stop = min(sample.count, event + quiet_events(gap, highest, ceiling))
-        for k in range(event, stop):
-            line = by_input[sample.index[k]]
-            for n in range(membranes.shape[0]):
-                membranes[n] += line[n]
-        event = stop
+def fire(
+    sums: np.ndarray, limits: np.ndarray, time: float, spikes: np.ndarray, membranes: np.ndarray
+) -> None:
+    """Let every neuron whose sum exceeds its limit fire at `time`; none fires twice."""
+    for n in range(spikes.shape[0]):
+        if sums[n] > limits[n]:
+            spikes[n] = time
+            membranes[n] = sums[n]
+            limits[n] = INFINITY
 
 
 @numba.njit(cache=True, nogil=True)
-def decide_all(
+def forward_by_input(
+    by_input: np.ndarray,
+    neurons: Neurons,
+    thresholds: np.ndarray,
+    sample: Pass,
+    only_first: bool,
+    scratch: np.ndarray,
+    spikes: np.ndarray,
+    membranes: np.ndarray,
+) -> None:
+    """Run IF neurons on one sample as `forward` does, from weights laid out input by input.
+
+    An event adds one line of `by_input` float32 (I, LANES) to all sums at once; lanes past N are padding, of
+    weight 0. With `only_first` the pass ends with the first spikes, and the silent neurons' membranes are
+    those of that moment, which decides the sample (see `first_of`) as the whole pass would. `scratch` float32
+    (3, LANES).
+    """
+    sums, gaps, limits = scratch[0], scratch[1], scratch[2]
+    sums[:] = 0
+    limits[:] = INFINITY
+    limits[: thresholds.shape[0]] = thresholds
+    spikes[:] = neurons.max_time
+    highest, ceiling = np.max(neurons.peaks), np.max(np.abs(thresholds))
+    event = 0
+    while True:
+        gap = least_gap(sums, limits, gaps)
+        if gap < 0 and is_tested(sample, event):
+            fire(sums, limits, sample.times[max(event - 1, 0)], spikes, membranes)
+            if only_first:
+                break
+            gap = least_gap(sums, limits, gaps)
+        if event == sample.count or gap == INFINITY:
+            break
+        stop = min(sample.count, event + quiet_events(gap, highest, ceiling))
+        for k in range(event, stop):
+            line = by_input[np.uint64(sample.index[k])]
+            for n in range(sums.shape[0]):
+                sums[n] += line[n]
+        event = stop
+    for n in range(spikes.shape[0]):
+        if limits[n] < INFINITY:
+            membranes[n] = sums[n]
+
+
+@numba.njit(cache=True, nogil=True)
+def lay_out_by_input(weights: np.ndarray) -> np.ndarray:
+    """Give weights (N, I) input by input, float32 (I, LANES), N padded with zeros to whole registers."""
+    neurons, inputs = weights.shape
+    out = np.zeros((inputs, (neurons + REGISTER - 1) // REGISTER * REGISTER), np.float32)
+    for n in range(neurons):
+        for i in range(inputs):
+            out[i, n] = weights[n, i]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def forward_all(
     by_input: np.ndarray,
     neurons: Neurons,
     thresholds: np.ndarray,
     offsets: np.ndarray,
     index: np.ndarray,
     times: np.ndarray,
-    winners: np.ndarray,
-) -> None:
-    """Fill `winners` int64 (S,) with the deciding neuron of each sample; IF neurons only.
-
-    Sample s owns the events offsets[s] ... offsets[s + 1]; `by_input` is the weights transposed, contiguous.
-    """
-    scratch = np.empty((2, by_input.shape[1]), np.float32)
-    highest = np.max(neurons.peaks)
-    for s in range(winners.shape[0]):
-        own = slice(offsets[s], offsets[s + 1])
-        sample = open_pass(index[own], times[own], neurons.max_time, neurons.compat)
-        winners[s] = decide(by_input, highest, thresholds, sample, scratch)
-
-
-@numba.njit(cache=True, nogil=True)
-def forward_all(
-    neurons: Neurons,
-    thresholds: np.ndarray,
-    offsets: np.ndarray,
-    index: np.ndarray,
-    times: np.ndarray,
+    only_first: bool,
     spikes: np.ndarray,
     membranes: np.ndarray,
 ) -> None:
-    """Run a layer on every sample: `spikes` and `membranes` (S, N) are filled in."""
+    """Run a layer on every sample: `spikes` and `membranes` float32 (S, N) are filled in.
+
+    Sample s owns the events offsets[s] ... offsets[s + 1]; `only_first` as in `forward_by_input`, where all
+    neurons are IF.
+    """
+    scratch = np.empty((3, by_input.shape[1]), np.float32)
     for s in range(spikes.shape[0]):
         own = slice(offsets[s], offsets[s + 1])
         sample = open_pass(index[own], times[own], neurons.max_time, neurons.compat)
-        forward(neurons, thresholds, sample, spikes[s], membranes[s])
+        if neurons.tau.shape[0] > 0:
+            forward(neurons, thresholds, sample, spikes[s], membranes[s])
+        else:
+            forward_by_input(
+                by_input, neurons, thresholds, sample, only_first, scratch, spikes[s], membranes[s]
+            )
+
+
+@numba.njit(cache=True, nogil=True)
+def first_of_each(spikes: np.ndarray, membranes: np.ndarray, winners: np.ndarray) -> None:
+    """Fill `winners` int64 (S,) with the neuron that decides each sample (see `first_of`)."""
+    for s in range(winners.shape[0]):
+        winners[s] = first_of(spikes[s], membranes[s], 0, spikes.shape[1])

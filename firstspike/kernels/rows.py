@@ -75,17 +75,8 @@ def multiplicative(values: np.ndarray, amount: float, potentiating: bool, consta
 
 
 @numba.njit(cache=True, nogil=True)
-def change_some(
-    change: Callable,
-    row: np.ndarray,
-    which: np.ndarray,
-    amount: float,
-    potentiating: bool,
-    constants: np.ndarray,
-) -> None:
-    """Change the weights of the inputs `which` alone."""
-    values = row[which]
-    change(values, amount, potentiating, constants)
+def put(row: np.ndarray, which: np.ndarray, values: np.ndarray) -> None:
+    """Set the weights of the inputs `which`."""
     for k in range(which.shape[0]):
         row[which[k]] = values[k]
 
@@ -111,22 +102,34 @@ def apply_stdp(
             change(row, gains[0], True, constants)
         return
     early, late = seen[:causal], seen[causal:]
-    if gains[1] != 0 and ignore_silent:
-        change_some(change, row, late, gains[1], False, constants)
-    elif gains[1] != 0:
-        kept = row[early]
-        change(row, gains[1], False, constants)
-        for k in range(causal):
-            row[early[k]] = kept[k]
+    causals, others = row[early], row[late] if ignore_silent else row
     if gains[0] != 0:
-        change_some(change, row, early, gains[0], True, constants)
+        change(causals, gains[0], True, constants)
+    if gains[1] != 0:
+        change(others, gains[1], False, constants)
+    if ignore_silent:
+        put(row, late, others)
+    put(row, early, causals)
 
 
 @numba.njit(cache=True, nogil=True)
-def clip(row: np.ndarray, low: float, high: float) -> None:
-    """Bring every weight into [low, high]."""
+def peak(row: np.ndarray) -> float:
+    """Give the greatest weight, or 0 where all are negative (over the bits, see `readout.least_gap`)."""
+    greatest = np.int32(0)
     for i in range(row.shape[0]):
-        row[i] = min(max(row[i], low), high)
+        greatest = max(greatest, np.float32(row[i]).view(np.int32))
+    return np.int32(greatest).view(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def clip(row: np.ndarray, low: float, high: float) -> float:
+    """Bring every weight into [low, high]; give the `peak` of what is left."""
+    greatest = np.int32(0)
+    for i in range(row.shape[0]):
+        weight = np.float32(min(max(row[i], low), high))
+        row[i] = weight
+        greatest = max(greatest, weight.view(np.int32))
+    return np.int32(greatest).view(np.float32)
 
 
 @intrinsic
@@ -174,37 +177,30 @@ def sum_magnitudes(row: np.ndarray, start: int, stop: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def scale(row: np.ndarray, factor: float) -> None:
-    """Multiply the row by a float32 factor."""
+def scale(row: np.ndarray, factor: float) -> float:
+    """Multiply the row by a float32 factor; give the `peak` of the result."""
+    greatest = np.int32(0)
     for i in range(row.shape[0]):
-        row[i] *= factor
+        weight = np.float32(row[i] * factor)
+        row[i] = weight
+        greatest = max(greatest, weight.view(np.int32))
+    return np.int32(greatest).view(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)
-def normalise(row: np.ndarray, target: float) -> None:
-    """Scale the row so that its magnitudes sum to `target` (float32); a row of zeros stays."""
+def normalise(row: np.ndarray, target: float) -> float:
+    """Scale the row so that its magnitudes sum to `target`; a row of zeros stays. Give its `peak`."""
     total = sum_magnitudes(row, 0, row.shape[0])
-    if total > 0:
-        scale(row, np.float32(target / total))
+    return scale(row, np.float32(target / total)) if total > 0 else np.float32(0)
 
 
 @numba.njit(cache=True, nogil=True)
-def exceeds(row: np.ndarray, low: float, high: float) -> bool:
-    """Say whether any weight lies outside [low, high]."""
+def any_below(row: np.ndarray, low: float) -> bool:
+    """Say whether any weight is less than `low`."""
     count = 0
     for i in range(row.shape[0]):
-        count += row[i] < low or row[i] > high
+        count += row[i] < low
     return count > 0
-
-
-@numba.njit(cache=True, nogil=True)
-def peak(row: np.ndarray) -> float:
-    """Give the greatest weight, or 0 where all are negative (over the bits, see `readout.least_gap`)."""
-    bits = row.view(np.int32)
-    greatest = np.int32(0)
-    for i in range(bits.shape[0]):
-        greatest = max(greatest, bits[i])
-    return np.int32(greatest).view(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)

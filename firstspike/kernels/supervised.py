@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 
 from firstspike.kernels.readout import Neurons, count_until, first_of, forward, open_pass
-from firstspike.kernels.rows import CHANGE, DOUBLES, FLOATS, apply_stdp, clip, exceeds, normalise, peak
+from firstspike.kernels.rows import CHANGE, DOUBLES, FLOATS, any_below, apply_stdp, clip, normalise
 
 FLAGS = types.Array(types.uint8, 1, "C")
 INTS = types.Array(types.int32, 1, "C")
@@ -290,11 +290,12 @@ def seen_events(
 def settle(neurons: Neurons, bounds: Bounds, n: int) -> None:
     """Clip row n, then scale it to its sum; note its peak and whether the next step must clip it again."""
     row = neurons.weights[n]
-    clip(row, bounds.low, bounds.high)
+    neurons.peaks[n] = clip(row, bounds.low, bounds.high)
     if bounds.sums.shape[0] > 0:
-        normalise(row, bounds.sums[n])
-        bounds.loose[n] = exceeds(row, bounds.low, bounds.high)
-    neurons.peaks[n] = peak(row)
+        neurons.peaks[n] = normalise(row, bounds.sums[n])
+        mixed = bounds.low != 0 or bounds.sums[n] < 0  # else scaling leaves all weights at 0 or above
+        sunk = mixed and any_below(row, bounds.low)
+        bounds.loose[n] = sunk or neurons.peaks[n] > bounds.high
 
 
 @numba.njit(

@@ -14,11 +14,13 @@ import numpy as np
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.kernels import patches
+from firstspike.readouts.events import Events, from_dense, join
 from firstspike.readouts.preprocessing import Coding
 from firstspike.threads import available, in_chunks
 
 NAME = "conv1"
 CHUNK = 100  # images a thread takes at a time
+EVENTS_BLOCK = 4000  # images whose dense features are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,13 @@ class CSNNEngine:
         """Give the features of uint8 images (N, H, W) or (N, C, H, W), float32 (N, rows, columns, F)."""
         return self._spread(
             lambda rows: self.coding.times(images[rows]), len(images), self.settings.pool, threads
+        )
+
+    def events(self, images: np.ndarray, *, threads: int | None = None) -> Events:
+        """Give the features as events, a block of images at a time: dense features may not fit in memory."""
+        blocks = range(0, len(images), EVENTS_BLOCK)
+        return join(
+            [from_dense(self.features(images[s : s + EVENTS_BLOCK], threads=threads)) for s in blocks]
         )
 
     def _spread(

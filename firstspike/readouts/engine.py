@@ -214,38 +214,34 @@ class ReadoutEngine:
 
     def predict(self, inputs: Events | np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Give the class of each sample, int64 (S,), stopping each at its first spike; on all cores."""
-        events = self._events(inputs)
-        if len(self._neurons.tau):
-            spikes, membranes = self.respond(events, threads=threads)
-            return decision.rank(spikes, membranes)[:, 0] // self.readout.groups.per_class
-        winners = np.empty(len(events), np.int64)
-        by_input = np.ascontiguousarray(self._neurons.weights.T)
-
-        def run(part: slice) -> None:
-            offsets = events.offsets[part.start : part.stop + 1]
-            kernels.decide_all(
-                by_input, self._neurons, self._base, offsets, events.index, events.times, winners[part]
-            )
-
-        in_chunks(run, len(events), threads=threads or available())
+        spikes, membranes = self._respond(inputs, True, threads)
+        winners = np.empty(len(spikes), np.int64)
+        kernels.first_of_each(spikes, membranes, winners)
         return winners // self.readout.groups.per_class
 
     def respond(
         self, inputs: Events | np.ndarray, *, threads: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Give each neuron's spike time (max_time = silent) and membrane in test mode, float32 (S, N)."""
+        return self._respond(inputs, False, threads)
+
+    def _respond(
+        self, inputs: Events | np.ndarray, only_first: bool, threads: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         events = self._events(inputs)
+        by_input = kernels.lay_out_by_input(self._neurons.weights)
         spikes = np.empty((len(events), self.neurons), np.float32)
         membranes = np.empty_like(spikes)
 
         def run(part: slice) -> None:
-            offsets = events.offsets[part.start : part.stop + 1]
             kernels.forward_all(
+                by_input,
                 self._neurons,
                 self._base,
-                offsets,
+                events.offsets[part.start : part.stop + 1],
                 events.index,
                 events.times,
+                only_first,
                 spikes[part],
                 membranes[part],
             )

@@ -71,15 +71,21 @@ def test_forward_is_its_plain_twin(seed, neurons, leaky, compat, late):
 
 @SETTINGS
 @given(SEEDS, st.integers(1, 11), st.booleans(), st.booleans())
-def test_stopping_early_gives_the_same_winner(seed, neurons, compat, late):
+def test_input_by_input_is_the_same_and_stopping_early_decides_the_same(seed, neurons, compat, late):
     generator = np.random.default_rng(seed)
     weights, thresholds, tau = random_layer(generator, neurons, 40, leaky=False)
     index, times = random_sample(generator, 40, late=late)
     layer, sample, spikes, membranes = run(weights, thresholds, tau, index, times, compat)
-    by_input = np.ascontiguousarray(weights.T)
-    scratch = np.empty((2, neurons), np.float32)
-    winner = kernels.decide(by_input, layer.peaks.max(), thresholds, sample, scratch)
-    assert winner == plain.rank(spikes, membranes)[0] == rank(spikes[None], membranes[None])[0, 0]
+    by_input = kernels.lay_out_by_input(weights)
+    scratch = np.empty((3, by_input.shape[1]), np.float32)
+    winner = plain.rank(spikes, membranes)[0]
+    for only_first in (False, True):
+        found = np.empty_like(spikes), np.empty_like(spikes)
+        kernels.forward_by_input(by_input, layer, thresholds, sample, only_first, scratch, *found)
+        if not only_first:
+            np.testing.assert_array_equal(found[0], spikes)
+            np.testing.assert_array_equal(found[1], membranes)
+        assert winner == kernels.first_of(*found, 0, neurons) == rank(found[0][None], found[1][None])[0, 0]
 
 
 @SETTINGS
@@ -93,8 +99,12 @@ def test_no_test_is_missed_with_large_numbers(seed, compat):
     thresholds = np.float32(np.abs(weights).sum(axis=1) * generator.choice([1e-4, 1e-3, 1e-2, 0.05]))
     index = generator.permutation(3000).astype(np.int32)
     times = np.sort(generator.random(3000).astype(np.float32))
-    _, _, spikes, membranes = run(weights, thresholds, np.zeros(0, np.float32), index, times, compat)
+    layer, sample, spikes, membranes = run(weights, thresholds, np.zeros(0, np.float32), index, times, compat)
     expected = plain.forward(weights, index, times, thresholds, (), np.float32(1), compat)
+    by_input, scratch = kernels.lay_out_by_input(weights), np.empty((3, 16), np.float32)
+    found = np.empty_like(spikes), np.empty_like(spikes)
+    kernels.forward_by_input(by_input, layer, thresholds, sample, False, scratch, *found)
+    np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(spikes, expected[0])
     np.testing.assert_array_equal(membranes, expected[1])
 

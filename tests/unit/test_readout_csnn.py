@@ -217,7 +217,9 @@ def test_a_resumed_run_is_equal_to_the_bit(images):
     second.load_state(arrays, json.loads(json.dumps(counters)))
     for _ in range(2):
         second.fit_phase("conv1", times)
-    np.testing.assert_array_equal(through.features(images, threads=1), second.features(images, threads=2))
+    features = through.features(images, threads=1)
+    np.testing.assert_array_equal(features, second.features(images, threads=2))
+    np.testing.assert_array_equal(through.events(images).dense(), features.reshape(60, -1))
     assert through.rates() == second.rates()
     with pytest.raises(UserError, match="belongs to another extractor"):
         engine_of().load_state(arrays, counters)
