@@ -4,6 +4,7 @@ n images, M maps.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,4 +76,5 @@ class ActivationMaps(Callback):
         for i, (image, label) in enumerate(zip(sample.images, sample.labels, strict=True)):
             maps = {layer: latencies[i] for layer, latencies in activity.items()}
             figure = activation_figure(image, maps, title=f"image {i}, label {label}")
-            save_figure(self.folder / f"image_{i}_label_{label}.png", figure)
+            name = re.sub(r"\W+", "-", str(label))  # a class may be called T-shirt/top
+            save_figure(self.folder / f"image_{i}_label_{name}.png", figure)

@@ -45,7 +45,7 @@ class FakeRun:
         default_factory=lambda: Sample(
             RNG.integers(0, 256, (3, 8, 8), np.uint8),
             RNG.integers(0, 15, (3, 2, 8, 8), np.uint8),
-            np.array([4, 0, 7]),
+            np.array(["4", "T-shirt/top", "ä"]),
         )
     )
 
@@ -190,7 +190,7 @@ def test_history_goes_on_after_a_resume_without_gap_or_double(tmp_path):
 def test_activation_maps_show_when_neurons_fire(tmp_path):
     drive(ActivationMaps(tmp_path / "maps"), FakeRun(tmp_path))
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
-    assert names == ["image_0_label_4.png", "image_1_label_0.png", "image_2_label_7.png"]
+    assert names == ["image_0_label_4.png", "image_1_label_T-shirt-top.png", "image_2_label_ä.png"]
     with Image.open(tmp_path / "maps" / names[0]) as image:
         assert np.asarray(image).std() > 20
 
