@@ -1,4 +1,6 @@
-"""NetworkTrainer: the one loop. It knows phases, epochs, patience, checkpoints, resume and callbacks; no rule, no file format.
+"""NetworkTrainer: the one loop, with phases, epochs, patience, checkpoints, resume and callbacks.
+
+It knows no rule and no file format.
 
 net = create_model("mozafari2018")
 net.train(samples, validation, epochs={"conv1": 2, "conv2": 4, "decision": 10})
@@ -185,7 +187,10 @@ class NetworkTrainer:
         return self.engine.scores(latencies)
 
     def features(self, latencies: np.ndarray, layer: str, as_: str = "latency") -> np.ndarray:
-        """Activity of a layer (N, maps, H, W): "latency" uint8, "rank" uint8 (steps - latency, silent 0), or "potential" float32."""
+        """Activity of a layer (N, maps, H, W).
+
+        "latency" uint8; "rank" uint8, steps - latency, silent 0; "potential" float32, at the last step.
+        """
         return self.engine.features(latencies, layer, as_)
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -36,8 +36,21 @@ from s1c1 import S1C1
 from utils import choose_device, human_duration, write_text
 
 WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
-# Options that say how a run is carried out, not what it computes.
-OF_THE_SESSION = ["resume", "evaluate", "config", "print_config", "list_models", "run_dir", "threads", "device", "tensorboard", "activation_maps", "data_dir", "memory_budget"]
+# Options that say how a run is carried out, not what it computes: they may differ when it is resumed.
+NOT_COMPUTED = (
+    "resume",
+    "evaluate",
+    "config",
+    "print_config",
+    "list_models",
+    "run_dir",
+    "threads",
+    "device",
+    "tensorboard",
+    "activation_maps",
+    "data_dir",
+    "memory_budget",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -308,7 +321,7 @@ def train(options: Mapping[str, Any], folder: Path, say: Callable[[str], None], 
     net, position = experiment.net, Position()
     epochs = net.epochs(options["epochs"])
     say(str(choose_device(options["device"])))
-    settings = {name: value for name, value in options.items() if name not in OF_THE_SESSION}
+    settings = {name: value for name, value in options.items() if name not in NOT_COMPUTED}
     keeper = Keeper(folder, settings, budget(options))
     if resumed and keeper.path("last").exists():
         state, meta = checkpoint.load(keeper.path("last"))
@@ -373,7 +386,7 @@ def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) 
         (keeper.path(name) for name in ("best", "last") if keeper.path(name).exists()), keeper.path("best")
     )
     state, meta = checkpoint.load(best)
-    settings = {name: value for name, value in options.items() if name not in OF_THE_SESSION}
+    settings = {name: value for name, value in options.items() if name not in NOT_COMPUTED}
     checkpoint.check(meta, model=experiment.net.name, settings=settings)
     experiment.net.load_state_dict(state)
     folder = make_folder(options["run_dir"] or run)
@@ -432,7 +445,7 @@ def command(arguments: Sequence[str]) -> int:
             else evaluate(options, Path(run), print)
         )
     elif options["print_config"]:
-        settings = {name: value for name, value in options.items() if name not in OF_THE_SESSION}
+        settings = {name: value for name, value in options.items() if name not in NOT_COMPUTED}
         print(yaml.safe_dump(settings, sort_keys=False), end="")
     else:
         start(options)

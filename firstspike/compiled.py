@@ -87,7 +87,9 @@ class ThresholdLayer:
         """One pass of STDP, image after image; returns winners int16 (N, k, 3) and the rates used, float64 (N, 2)."""
         chosen = np.empty((len(latencies), self.layer.k, 3), np.int16)
         used = np.empty((len(latencies), 2))
-        schedule = winners.Schedule(rule.doubling_period, np.float32(rule.ltp_ceiling), np.float32(rule.ltd_per_ltp))
+        schedule = winners.Schedule(
+            rule.doubling_period, np.float32(rule.ltp_ceiling), np.float32(rule.ltd_per_ltp)
+        )
         winners.learn(
             latencies,
             self.geometry,

@@ -14,7 +14,6 @@ from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.kernels.joint import Turn
 from firstspike.layers import (
-    RSTDP,
     STDP,
     Branches,
     Conv,
@@ -41,8 +40,8 @@ Progress = Callable[[int, int, int], None]  # images done, of them right, of the
 class PhaseResult:
     """What one pass of a phase gave.
 
-    ``decisions`` int64 (N,), -1 = silent; ``counts`` int64 (windows, 3) right, wrong, silent; both None in STDP phases. ``winners``
-    int16 (N, k, 3) and ``rates`` float64 (N, 2) or (windows, 4) for each learning layer, if recorded.
+    ``decisions`` int64 (N,), -1 = silent; ``counts`` int64 (windows, 3) right, wrong, silent; both None in STDP phases.
+    ``winners`` int16 (N, k, 3) and ``rates`` float64 (N, 2) or (windows, 4) for each learning layer, if recorded.
     """
 
     decisions: np.ndarray | None = None
@@ -157,7 +156,7 @@ class Engine:
         return self.rates[layer]
 
     def convergence(self) -> dict[str, float]:
-        """Mean w (1 - w) of every layer that fires: it falls to 0 as weights settle (Kheradpisheh et al. 2018, eq. 4)."""
+        """Mean w (1 - w) of every layer that fires; it falls to 0 as weights settle (Kheradpisheh et al. 2018)."""
         return {
             name: float(np.mean(node.synapses.weight * (1 - node.synapses.weight), dtype=np.float64))
             for name, node in self.nodes.items()
@@ -369,7 +368,7 @@ class Engine:
         order: np.ndarray | None = None,
         progress: Progress | None = None,
     ) -> PhaseResult:
-        """One pass of a phase, in the given order unless ``order`` (N,) tells another; all counters go on from the last."""
+        """One pass of a phase, in the given order unless ``order`` (N,) tells another; counters go on from the last."""
         inputs = latencies if from_inputs else self.inputs(phase, latencies)
         order = np.arange(len(inputs)) if order is None else order
         tell = progress or (lambda done, right, silent: None)

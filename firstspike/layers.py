@@ -81,8 +81,9 @@ class Conv:
 class Branches:
     """Paths that see the same input side by side.
 
-    ``join``: "channels" concatenates their latencies, each padded by its entry of ``pads``; "earliest" and "latest" take the
-    minimum and the maximum of each neuron's latencies; "both" lets the next layer see each input twice, once a path; "votes" leaves decision layers apart.
+    ``join``: "channels" concatenates their latencies, each padded by its entry of ``pads``; "earliest" and "latest"
+    take the minimum and the maximum of each neuron's latencies; "both" lets the next layer see each input twice, once
+    a path; "votes" leaves decision layers apart.
     """
 
     paths: tuple[tuple["Layer", ...], ...]
@@ -167,9 +168,9 @@ Rule = STDP | RSTDP
 class Phase:
     """A stretch of training: which layers learn by which rule, and for how many epochs unless told otherwise.
 
-    ``turns`` says who learns in a window of a phase with two reward-modulated layers: "together", "alternate" (the lower layer
-    in even windows, the upper in odd ones) or "original" (so in the first epoch only, the upper layer alone afterwards).
-    ``counted_as`` names the number of epochs that several phases share.
+    ``turns`` says who learns in a window of a phase with two reward-modulated layers: "together", "alternate" (the
+    lower layer in even windows, the upper in odd ones) or "original" (so in the first epoch only, afterwards the upper
+    layer alone). ``counted_as`` names the number of epochs that several phases share.
     """
 
     name: str

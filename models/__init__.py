@@ -52,7 +52,8 @@ def create_model(
 ) -> NetworkTrainer:
     """Make a network for latencies of ``in_channels`` maps of ``image_size`` in ``steps`` steps.
 
-    Options change numbers of the description: fields of its rules (``window=20``), ``LAYER_FIELD`` (``conv4_threshold=128``).
+    Options change numbers of the description: fields of its rules (``window=20``), of its layers
+    (``conv4_threshold=128``).
     """
     return get_model(name)(
         in_channels=in_channels, classes=classes, image_size=image_size, steps=steps, seed=seed, **options

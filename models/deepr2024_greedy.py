@@ -10,7 +10,7 @@ from models.deepr2024 import DeepR2024
 class DeepR2024Greedy(DeepR2024):
     """conv3 learns in even windows, the decision layer in odd ones.
 
-    ``schedule="original"`` does as the original program: by turns in the first epoch, the decision layer alone afterwards.
+    ``schedule="original"`` does as the original program: by turns in the first epoch, afterwards the decision layer.
     """
 
     plan = (*DeepR2024.plan[:-1], replace(DeepR2024.plan[-1], turns="alternate"))

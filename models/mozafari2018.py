@@ -1,4 +1,4 @@
-"""Mozafari et al., "Bio-inspired digit recognition using reward-modulated STDP in deep convolutional networks", 2019."""
+"""Mozafari et al. 2019, Bio-inspired digit recognition using reward-modulated STDP in deep convolutional networks."""
 
 from firstspike.layers import RSTDP, STDP, Conv, Phase, Pool
 from models import register

@@ -10,8 +10,9 @@ from network_trainer import NetworkTrainer
 class ResNet2024(NetworkTrainer):
     """conv2's spikes reach the decision layer through conv3 and past it.
 
-    The untrained 1x1 skip layer fires as soon as any input at its place has; the average of a 0/1 wave over 2x2 places is above 0
-    where any is 1, so the original's interpolation is a pooling. Joined latencies are the earlier ones; option ``join``.
+    The untrained 1x1 skip layer fires as soon as any input at its place has; the average of a 0/1 wave over 2x2 places
+    is above 0 where any is 1, so the original's interpolation is a pooling. Joined latencies are the earlier ones,
+    unless option ``join`` says otherwise.
     """
 
     layers = (

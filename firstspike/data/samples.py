@@ -18,8 +18,8 @@ class Samples:
     """Encoded images of one part of a data set, and where more of them come from.
 
     ``latencies`` uint8 (all, C, H, W) of the whole set, ``rows`` (N,) the images of this part, ``labels`` (N,) theirs.
-    ``copies(epoch, rows)`` encodes altered copies of images of this part; with it an epoch has 2 N samples, the copies behind
-    the images, drawn anew every epoch.
+    ``copies(epoch, rows)`` encodes altered copies of images of this part; with it an epoch has 2 N samples, the copies
+    behind the images, drawn anew every epoch.
     """
 
     latencies: np.ndarray

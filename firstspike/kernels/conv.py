@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-
 ROOM = 2.0**31 - 2.0**20  # what the screened weights of a map may sum to
 DOUBT = 1e-9  # two float64 sums of the same weights in different orders are much nearer than this
 
@@ -39,8 +38,8 @@ class Geometry(NamedTuple):
 class Synapses(NamedTuple):
     """Weights of a layer, float32 (M, C, K, K), and their integer image.
 
-    ``screen`` int32 (F * L,), row ``(c * K + i) * K + j``; ``scale`` float64 (1,), units of the screen in a weight of 1;
-    ``bounds`` int64 (2,): the largest screened weight, and the largest error of a screened potential, in units.
+    ``screen`` int32 (F * L,), row ``(c * K + i) * K + j``; ``scale`` float64 (1,), units of the screen in a weight of
+    1; ``bounds`` int64 (2,): the largest screened weight, and the largest error of a screened potential, in units.
     """
 
     weight: np.ndarray

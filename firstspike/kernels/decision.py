@@ -1,7 +1,7 @@
 """The decision layer: the largest potential at the last step, and reward-modulated STDP of the map that had it.
 
-Legend as in ``conv.py``. Only what has fired by the last step counts, so the layer sees bits and no time. Potentials are
-screened in bytes, ``low + step * byte``, whose sums differ from the true ones by at most half a step an input; the few
+Legend as in ``conv.py``. Only what has fired by the last step counts, so the layer sees bits and no time. Potentials
+are screened in bytes, ``low + step * byte``, whose sums differ from the true ones by at most half a step an input; the few
 neurons that may still be the winner are summed in float64. Weights are kept as (M, K, K, C), so that the channels of a
 cell, which are looked at together, lie together.
 """
@@ -34,7 +34,9 @@ class View(NamedTuple):
 
     active: np.ndarray  # uint16 (H * W * room + 1,) channels of each cell that have fired
     count: np.ndarray  # int64 (H * W,) how many
-    fired: np.ndarray  # uint8 (H * W * D,) how often each input has fired: 0 or 1, more where layers are added
+    fired: (
+        np.ndarray
+    )  # uint8 (H * W * D,) how often each input has fired: 0 or 1, more where layers are added
     inputs: np.ndarray  # int64 (P,) inputs that have fired in each receptive field
     sums: np.ndarray  # int32 (P * L,) screened potentials
     bytes: np.ndarray  # int32 (2, D) bytes of a kernel element's weights before and after an update
@@ -89,7 +91,7 @@ def screen_range(g: Geometry, head: Head) -> None:
 def look(latency: np.ndarray, g: Geometry, steps: int, view: View) -> None:
     """Lists and mask of the inputs that fire at all.
 
-    ``latency`` (C', H, W) with C' a multiple of C: where two layers are added, an input counts once for each that fired.
+    ``latency`` (C', H, W) with C' a multiple of C: where layers are added, an input counts once for each that fired.
     """
     cells = g.height * g.width
     depth = view.fired.size // cells
@@ -174,10 +176,14 @@ def favourite(g: Geometry, head: Head, view: View) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def beats(g: Geometry, weight: np.ndarray, view: View, m: int, place: int, n: int, there: int, lead: float) -> bool:
+def beats(
+    g: Geometry, weight: np.ndarray, view: View, m: int, place: int, n: int, there: int, lead: float
+) -> bool:
     """Whether neuron (m, place) beats (n, there), whose potential is lower by `lead` or so."""
     if abs(lead) < DOUBT:
-        lead = potential_by_channel(g, weight, view, m, place) - potential_by_channel(g, weight, view, n, there)
+        lead = potential_by_channel(g, weight, view, m, place) - potential_by_channel(
+            g, weight, view, n, there
+        )
     return lead > 0 or (lead == 0 and (m, place) < (n, there))
 
 
@@ -208,7 +214,9 @@ def decide(g: Geometry, head: Head, view: View, winner: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def update(weights: np.ndarray, counts: np.ndarray, ltp: np.float32, ltd: np.float32, plasticity: Plasticity) -> None:
+def update(
+    weights: np.ndarray, counts: np.ndarray, ltp: np.float32, ltd: np.float32, plasticity: Plasticity
+) -> None:
     """STDP of the weights of one kernel element: `ltp` where the input has fired, `ltd` elsewhere; clipped."""
     lower, upper, stabilise = plasticity
     for c in range(counts.size):
@@ -272,7 +280,7 @@ def learn_reward(
     clipped: bool,
     winners: np.ndarray,
 ) -> bool:
-    """One window of R-STDP over images (N, C, H, W): reward when the winner's map // group is the label, else punishment.
+    """One window of R-STDP over images (N, C, H, W): reward when map // group is the label, else punishment.
 
     ``rates`` float32 (4,): reward ltp and ltd, punishment ltp and ltd. Silent images change nothing. Returns whether
     the layer has been clipped (Mozafari et al. 2019, equations 3 to 5).

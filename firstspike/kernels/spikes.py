@@ -67,9 +67,9 @@ def mark_doubtful(
     """Decide in float64 the neurons of a position whose screened potential lies in ``(low, high]``."""
     at = place * g.lanes
     for m in range(g.maps):
-        if low < field.sums[at + m] <= high and marks[at + m] > step:
-            if exceeds(latency, g, weight, field, m, place, step, threshold):
-                marks[at + m] = step
+        doubtful = low < field.sums[at + m] <= high and marks[at + m] > step
+        if doubtful and exceeds(latency, g, weight, field, m, place, step, threshold):
+            marks[at + m] = step
 
 
 @njit(cache=True, nogil=True)
@@ -115,7 +115,9 @@ def fire_all(
                     mark_above(marks, sums, at, lanes, high, looks[look])
                 if count_at_least(sums, at, lanes, low + 1) > sure:
                     summed[place] = end
-                    mark_doubtful(latency, g, synapses.weight, field, marks, place, looks[look], threshold, low, high)
+                    mark_doubtful(
+                        latency, g, synapses.weight, field, marks, place, looks[look], threshold, low, high
+                    )
 
 
 @njit(cache=True, nogil=True)

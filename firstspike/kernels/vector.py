@@ -77,7 +77,7 @@ def _sum_block(
 def add_rows(
     typing_context: Any, sums: Any, at: Any, table: Any, lanes: Any, entries: Any, begin: Any, end: Any
 ) -> Any:
-    """``sums[at : at + lanes] += table.reshape(-1, lanes)[entries[begin:end]].sum(axis=0)``; returns the largest sum."""
+    """``sums[at : at + lanes] += table.reshape(-1, lanes)[entries[begin:end]].sum(axis=0)``; gives the largest sum."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, at, table, lanes, entries, begin, end = arguments
@@ -233,9 +233,9 @@ def add_bytes(
 
 @intrinsic
 def dot_counts(typing_context: Any, weights: Any, at: Any, counts: Any, start: Any, n: Any) -> Any:
-    """``(weights[at : at + n] * counts[start : start + n]).sum()`` in float64: float32 times uint8, n in whole registers.
+    """``(weights[at : at + n] * counts[start : start + n]).sum()`` in float64; n in whole registers.
 
-    Products are exact while counts are small; the order of the sum depends on n alone.
+    Weights are float32, counts uint8. Products are exact while counts are small; the order of the sum depends on n alone.
     """
     single, double = (ir.VectorType(kind(), _REGISTER) for kind in (ir.FloatType, ir.DoubleType))
     byte = ir.VectorType(ir.IntType(8), _REGISTER)

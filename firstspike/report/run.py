@@ -53,8 +53,8 @@ class Learner:
 class ZooRun:
     """A run of a convolutional network.
 
-    ``sample`` is watched while it learns; ``probe``, some more images, is embedded at the end. ``polarities``: one group of on
-    channels and one of off channels for each colour.
+    ``sample`` is watched while it learns; ``probe``, some more images, is embedded at the end. ``polarities``: one
+    group of on channels and one of off channels for each colour.
     """
 
     engine: Engine
@@ -112,7 +112,7 @@ class ZooRun:
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Features of every learning layer, and how many stand in a row."""
         features = {layer: self.features(layer) for layer in self.network.layers}
-        heads = {name: WITHIN_CLASS for name in self.engine.decision.heads}
+        heads = dict.fromkeys(self.engine.decision.heads, WITHIN_CLASS)
         return features, {name: per_row for name, per_row in heads.items() if name in features}
 
 
