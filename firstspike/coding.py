@@ -264,13 +264,14 @@ def _strongest_filter(response: Tensor, *, planes: int, margin: float) -> Tensor
 def local_normalisation(intensity: Tensor, radius: int, *, eps: float = 1e-12) -> Tensor:
     """Each cell divided by the mean of the square of side 2 radius + 1 around it, in its own channel.
 
-    Cells beyond the border count as 0, and the mean always divides by the whole square. (N, C, H, W), same
-    shape.
+    Cells beyond the border count as 0, and the mean always divides by the whole square. Acts on the
+    last two axes.
     """
     import torch.nn.functional as F
 
-    mean = F.avg_pool2d(intensity, 2 * radius + 1, stride=1, padding=radius)
-    return intensity / (mean + eps)
+    channels = intensity.reshape(-1, *intensity.shape[-2:])
+    mean = F.avg_pool2d(channels, 2 * radius + 1, stride=1, padding=radius)
+    return intensity / (mean.view_as(intensity) + eps)
 
 
 def rank_code(intensity: Tensor, *, steps: int, even: bool = False) -> Tensor:

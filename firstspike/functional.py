@@ -48,11 +48,9 @@ def pool(
 
 
 def _slide(x: Tensor, axis: int, window: int, stride: int, pick: Callable) -> Tensor:
-    span = x.shape[axis] - window + 1
-    if span < 1:
-        raise ValueError(f"pooling window {window} is larger than the input of {x.shape[axis]}")
-    places = torch.arange(0, span, stride, device=x.device)
-    return reduce(pick, (x.index_select(axis, places + offset) for offset in range(window)))
+    if window > x.shape[axis]:
+        raise RuntimeError(f"pooling window {window} is larger than the input of {x.shape[axis]}")
+    return reduce(pick, x.unfold(axis, window, stride).unbind(-1))
 
 
 # --- time: potentials and spikes ----------------------------------------------------------------------------
@@ -77,6 +75,18 @@ def potentials(latency: Tensor, weight: Tensor, *, steps: int) -> Tensor:
 def final_potential(latency: Tensor, weight: Tensor, *, steps: int) -> Tensor:
     """V at the last step alone, all that a decision layer looks at: (N, M, H', W')."""
     return convolve(latency < steps, weight)
+
+
+def keep_above(potentials: Tensor, threshold: float | None) -> Tensor:
+    """Potentials (..., T, C, H, W) where they are above the threshold (strictly), 0 elsewhere.
+
+    threshold None keeps the last step as it is, negative potentials too, and nothing before it.
+    """
+    if threshold is not None:
+        return torch.where(potentials > threshold, potentials, 0)
+    kept = torch.zeros_like(potentials)
+    kept[..., -1, :, :, :] = potentials[..., -1, :, :, :]
+    return kept
 
 
 def fire(potentials: Tensor, threshold: float | None) -> tuple[Tensor, Tensor]:
@@ -190,13 +200,21 @@ def _rates(
     weight: Tensor, latency_in: Tensor, latency_out: Tensor, winners: Tensor, *, ltp: Rate, ltd: Rate
 ) -> Tensor:
     """Learning rate of each synapse of each winner: (N, K, C, k, k)."""
+    ltp, ltd = (_per_winner(rate, weight, winners.shape[:2]) for rate in (ltp, ltd))
+    early = fired_in_time(latency_in, latency_out, winners, kernel=weight.shape[2:])
+    return torch.where(early, ltp, ltd)
+
+
+def fired_in_time(
+    latency_in: Tensor, latency_out: Tensor, winners: Tensor, *, kernel: tuple[int, int]
+) -> Tensor:
+    """Whether each synapse's input fired no later than its neuron: bool (N, K, C, k, k); see `stdp`."""
     maps, rows, cols = winners.unbind(-1)
     images = torch.arange(len(winners), device=winners.device).unsqueeze(1)
-    fields = latency_in.unfold(2, weight.shape[2], 1).unfold(3, weight.shape[3], 1)  # (N, C, H', W', k, k)
+    fields = latency_in.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (N, C, H', W', k, k)
     inputs = fields[images, :, rows, cols]  # (N, K, C, k, k)
     output = latency_out[images, maps, rows, cols]
-    ltp, ltd = (_per_winner(rate, weight, maps.shape) for rate in (ltp, ltd))
-    return torch.where(inputs <= output.view(*maps.shape, 1, 1, 1), ltp, ltd)
+    return inputs <= output.view(*maps.shape, 1, 1, 1)
 
 
 def _per_winner(rate: Rate, weight: Tensor, shape: torch.Size) -> Tensor:

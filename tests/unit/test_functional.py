@@ -32,7 +32,7 @@ def test_pooling_keeps_the_earliest_spike_and_drops_the_edge(size, window, strid
 
 
 def test_a_window_larger_than_its_input_is_refused():
-    with pytest.raises(ValueError, match="pooling window 3 is larger than the input of 2"):
+    with pytest.raises(RuntimeError, match="pooling window 3 is larger than the input of 2"):
         f.pool_latency(latencies([1, 2], [3, 4]), 3)
 
 
