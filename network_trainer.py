@@ -20,6 +20,7 @@ from firstspike import checkpoint
 from firstspike.data.cache import cached_array
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
+from firstspike.describe import to_plain
 from firstspike.engine import Engine, PhaseResult
 from firstspike.errors import UserError
 from firstspike.layers import Decision, Description, Layer, Phase
@@ -65,16 +66,24 @@ class Keeper:
 
     folder: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Mapping[str, Any] = field(default_factory=dict)
     memory_budget: int | None = None
 
     def path(self, name: str) -> Path:
         """Place of a checkpoint."""
         return Path(self.folder) / "checkpoints" / f"{name}.safetensors"
 
-    def save(self, name: str, model: str, state: Mapping[str, np.ndarray], position: Position) -> None:
-        """Write a checkpoint, whole or not at all."""
+    def save(
+        self, name: str, net: "NetworkTrainer", state: Mapping[str, np.ndarray], position: Position
+    ) -> None:
+        """Write a checkpoint, whole or not at all; it says what network it is of and how its input was made."""
         if self.folder is not None:
-            meta = {"model": model, "settings": dict(self.settings), "position": asdict(position)}
+            meta = {
+                "model": net.name,
+                "settings": dict(self.settings),
+                "network": {**net.made(), "encoder": dict(self.encoder)},
+                "position": asdict(position),
+            }
             checkpoint.save(self.path(name), state, meta)
 
 
@@ -126,10 +135,21 @@ class NetworkTrainer:
         """Every option of this network and its default."""
         return Description(cls.layers, cls.plan, cls.decision).options()
 
+    def describe(self) -> Description:
+        """The network as data: its description with its options, for its classes."""
+        return (
+            Description(self.layers, self.plan, self.decision)
+            .with_options(self.options)
+            .for_classes(self.classes)
+        )
+
+    def made(self) -> dict[str, Any]:
+        """What a checkpoint needs to say of the network, as plain data."""
+        return {"description": to_plain(self.describe()), "shape": list(self.shape), "steps": self.steps}
+
     def build(self) -> Engine:
         """The engine that runs this network."""
-        description = Description(self.layers, self.plan, self.decision).with_options(self.options)
-        description = description.for_classes(self.classes)
+        description = self.describe()
         return Engine(
             description.layers,
             description.phases,
@@ -257,10 +277,10 @@ class NetworkTrainer:
                 position.epoch += 1
                 if record.best:
                     best = self.state_dict()
-                    keeper.save("best", self.name, best, position)
-                keeper.save("last", self.name, self.state_dict(), position)
+                    keeper.save("best", self, best, position)
+                keeper.save("last", self, self.state_dict(), position)
                 tell(callbacks, "on_epoch", record)
-            keeper.save(phase, self.name, self.state_dict(), position)
+            keeper.save(phase, self, self.state_dict(), position)
             tell(callbacks, "on_phase_end", phase)
         if best is None and position.best_epoch >= 0 and keeper.folder is not None:
             best = checkpoint.load(keeper.path("best"))[0]

@@ -259,6 +259,16 @@ def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, ste
     )
 
 
+def computed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide what a run computes; those that are not given are left out."""
+    return {name: value for name, value in options.items() if name not in NOT_COMPUTED and value is not None}
+
+
+def about_encoder(encoder: S1C1 | None) -> dict[str, Any]:
+    """The encoder's settings, for the checkpoint."""
+    return {"filters": encoder.filters, "steps": encoder.steps} if encoder else {}
+
+
 def cache_folder() -> Path:
     """Where encoded images are kept between runs: $FIRSTSPIKE_CACHE, else the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -321,8 +331,8 @@ def train(options: Mapping[str, Any], folder: Path, say: Callable[[str], None], 
     net, position = experiment.net, Position()
     epochs = net.epochs(options["epochs"])
     say(str(choose_device(options["device"])))
-    settings = {name: value for name, value in options.items() if name not in NOT_COMPUTED}
-    keeper = Keeper(folder, settings, budget(options))
+    settings = computed(options)
+    keeper = Keeper(folder, settings, about_encoder(experiment.encoder), budget(options))
     if resumed and keeper.path("last").exists():
         state, meta = checkpoint.load(keeper.path("last"))
         checkpoint.check(meta, model=net.name, settings=settings)
@@ -386,7 +396,7 @@ def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) 
         (keeper.path(name) for name in ("best", "last") if keeper.path(name).exists()), keeper.path("best")
     )
     state, meta = checkpoint.load(best)
-    settings = {name: value for name, value in options.items() if name not in NOT_COMPUTED}
+    settings = computed(options)
     checkpoint.check(meta, model=experiment.net.name, settings=settings)
     experiment.net.load_state_dict(state)
     folder = make_folder(options["run_dir"] or run)
@@ -445,7 +455,7 @@ def command(arguments: Sequence[str]) -> int:
             else evaluate(options, Path(run), print)
         )
     elif options["print_config"]:
-        settings = {name: value for name, value in options.items() if name not in NOT_COMPUTED}
+        settings = computed(options)
         print(yaml.safe_dump(settings, sort_keys=False), end="")
     else:
         start(options)

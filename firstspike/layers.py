@@ -3,13 +3,27 @@
 A network is data: a tuple of layers from the input upwards, a tuple of phases, one decision. ``engine.py`` runs it.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from firstspike.errors import UserError
 
 Shape = tuple[int, int, int]  # channels, height, width
+RANGES = {  # of options, by their name or the last word of it
+    "threshold": (0, 1e9),  # no layer sums to more; the kernels compare in 64-bit integers
+    "maps": (1, math.inf),
+    "kernel": (1, math.inf),
+    "k": (1, math.inf),
+    "radius": (0, math.inf),
+    "std": (0, math.inf),
+    "doubling_period": (1, math.inf),
+    "window": (1, math.inf),
+    "lower": (0, 1),
+    "upper": (0, 1),
+}
 TURNS = ("together", "alternate", "original")
 JOINS = {  # names of the original program and ours
     name: join
@@ -222,10 +236,7 @@ class Description:
         for name, value in options.items():
             if name not in known:
                 raise UserError(f"option {name}: this network has {', '.join(sorted(known))}")
-            if isinstance(known[name], int | float) and (
-                isinstance(value, bool) != isinstance(known[name], bool)
-            ):
-                raise UserError(f"option {name}: {value!r} given, a value like {known[name]} needed")
+            check_option(name, value, known[name])
         layers = edit(self.layers, lambda layer: _changed(layer, options))
         phases = tuple(_phase_changed(phase, options) for phase in self.phases)
         return replace(self, layers=layers, phases=phases)
@@ -239,12 +250,24 @@ class Description:
             if phase.turns != "together":
                 known["schedule"] = phase.turns
         for layer in walk(self.layers):
-            if isinstance(layer, Conv):
-                changeable = ("threshold", "k", "radius", "mean", "std", "kernel", "maps")
+            if isinstance(layer, Conv) and not is_decision(layer):
+                changeable = ("threshold", "k", "radius", "maps")
                 known |= {f"{layer.name}_{name}": getattr(layer, name) for name in changeable}
             if isinstance(layer, Branches) and layer.join in JOINS:
                 known["join"] = layer.join
         return known
+
+
+def check_option(name: str, value: Any, default: Any) -> None:
+    """Raise UserError unless a value is of its default's kind and in the range that makes sense."""
+    kind = {bool: bool, int: Integral, float: Real, str: str}[type(default)]
+    fits = isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool)
+    last = name.rsplit("_", 1)[-1]
+    low, high = RANGES.get(name, RANGES.get(last, (-math.inf, math.inf)))
+    if not fits or (kind is not str and not (low <= value <= high and math.isfinite(value))):
+        what = {bool: "true or false", Integral: "a whole number", Real: "a number", str: "a name"}[kind]
+        bounds = "" if math.isinf(low) else f" from {low:g} on" if math.isinf(high) else f" from {low:g} to {high:g}"
+        raise UserError(f"option {name}: {value!r} given, {what}{bounds} needed, such as {default}")
 
 
 def is_decision(layer: Layer) -> bool:

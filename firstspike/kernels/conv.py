@@ -101,7 +101,8 @@ def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
         ceiling = max(ceiling, unit)
         screen[row * g.lanes + m] = np.int32(unit)
     bounds[0] = max(bounds[0], np.int64(ceiling) + 1)
-    bounds[1] = max(bounds[1], np.int64(error) + 2)
+    # Weights of 0 and 1 are screened without error, and their potentials often lie exactly on the threshold.
+    bounds[1] = max(bounds[1], np.int64(error) + 2 if error > 0 else 0)
     return total < ROOM
 
 

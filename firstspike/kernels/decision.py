@@ -1,8 +1,8 @@
 """The decision layer: the largest potential at the last step, and reward-modulated STDP of the map that had it.
 
 Legend as in ``conv.py``. Only what has fired by the last step counts, so the layer sees bits and no time. Potentials
-are screened in bytes, ``low + step * byte``, whose sums differ from the true ones by at most half a step an input; the few
-neurons that may still be the winner are summed in float64. Weights are kept as (M, K, K, C), so that the channels of a
+are screened in bytes, ``low + step * byte``, whose sums differ from the true ones by half a step an input at most;
+the few neurons that may still be the winner are summed in float64. Weights are kept as (M, K, K, C), so that the channels of a
 cell, which are looked at together, lie together.
 """
 

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numba import types
 
-from firstspike.kernels.readout import Neurons, count_until, first_of, forward, open_pass
+from firstspike.kernels.readout import Neurons, Pass, count_until, first_of, forward, open_pass
 from firstspike.kernels.rows import CHANGE, DOUBLES, FLOATS, any_below, apply_stdp, clip, normalise
 
 FLAGS = types.Array(types.uint8, 1, "C")
@@ -249,14 +249,14 @@ def regulate(c: Competition, spikes: np.ndarray, membranes: np.ndarray, label: i
 
 
 @numba.njit(cache=True, nogil=True)
-def set_thresholds(c: Competition, label: int, thresholds: np.ndarray) -> None:
-    """Fill in the thresholds (N,) that a training sample of class `label` meets."""
+def training_thresholds(c: Competition, label: int) -> np.ndarray:
+    """Give the thresholds (N,) that a training sample of class `label` meets."""
     if not c.targets_only:
-        thresholds[:] = c.adaptive
-        return
-    thresholds[:] = c.base
+        return c.adaptive
+    thresholds = c.base.copy()
     for n in range(label * c.per_class + c.non_target, (label + 1) * c.per_class):
         thresholds[n] = c.adaptive[n]
+    return thresholds
 
 
 @numba.njit(cache=True, nogil=True)
@@ -298,19 +298,63 @@ def settle(neurons: Neurons, bounds: Bounds, n: int) -> None:
         bounds.loose[n] = sunk or neurons.peaks[n] > bounds.high
 
 
+@numba.njit(cache=True, nogil=True)
+def present(
+    neurons: Neurons, c: Competition, samples: Samples, k: int, spikes: np.ndarray, membranes: np.ndarray
+) -> Pass:
+    """Run the layer on the k-th presentation in training mode: thresholds of its class, dropped outputs."""
+    s = samples.order[k]
+    own = slice(samples.offsets[s], samples.offsets[s + 1])
+    sample = open_pass(samples.index[own], samples.times[own], neurons.max_time, neurons.compat)
+    forward(neurons, training_thresholds(c, samples.labels[s]), sample, spikes, membranes)
+    if samples.keep_outputs.shape[0] > 0:
+        drop_outputs(samples.keep_outputs[k], neurons.max_time, spikes, membranes)
+    return sample
+
+
+@numba.njit(cache=True, nogil=True)
+def learn_rows(
+    change: Callable,
+    constants: np.ndarray,
+    ignore_silent: bool,
+    neurons: Neurons,
+    bounds: Bounds,
+    gains: np.ndarray,
+    spikes: np.ndarray,
+    seen: np.ndarray,
+    moments: np.ndarray,
+) -> None:
+    """Change the rows whose gains are not zero by STDP, and bring back into bounds what is outside.
+
+    `seen` and `moments`: inputs that fired and are not dropped, and when, in order of time.
+    """
+    for n in range(gains.shape[0]):
+        learns = gains[n, 0] != 0 or gains[n, 1] != 0
+        if learns:
+            silent = spikes[n] >= neurons.max_time
+            causal = -1 if silent else count_until(moments, spikes[n], True)
+            apply_stdp(change, constants, neurons.weights[n], seen, causal, gains[n], ignore_silent)
+        if learns or bounds.loose[n]:
+            settle(neurons, bounds, n)
+
+
+@numba.njit(cache=True, nogil=True)
+def note(
+    trace: Trace, k: int, c: Competition, spikes: np.ndarray, membranes: np.ndarray, gains: np.ndarray
+) -> None:
+    """Write the k-th presentation into the trace, all but its winner."""
+    if trace.spikes.shape[0] > 0:
+        trace.spikes[k] = spikes
+        trace.membranes[k] = membranes
+        trace.thresholds[k] = c.adaptive
+        trace.gains[k] = gains.ravel()
+
+
 @numba.njit(
     types.void(
-        types.FunctionType(CHANGE),
-        DOUBLES,
-        types.boolean,
-        types.FunctionType(RULE),
-        DOUBLES,
-        DOUBLES,
-        NEURONS,
-        COMPETITION,
-        BOUNDS,
-        SAMPLES,
-        TRACE,
+        *(types.FunctionType(CHANGE), DOUBLES, types.boolean),
+        *(types.FunctionType(RULE), DOUBLES, DOUBLES),
+        *(NEURONS, COMPETITION, BOUNDS, SAMPLES, TRACE),
     ),
     cache=True,
     nogil=True,
@@ -332,51 +376,20 @@ def train(
 
     The weights, peaks, adaptive thresholds and `loose` marks are changed in place, the trace filled in.
     """
-    count = neurons.weights.shape[0]
-    spikes = np.empty(count, np.float32)
-    membranes = np.empty(count, np.float32)
-    thresholds = np.empty(count, np.float32)
-    members = np.empty(count, np.uint8)
-    gains = np.empty((count, 2), np.float64)
+    count, per_class = neurons.weights.shape[0], competition.per_class
+    spikes, membranes = np.empty(count, np.float32), np.empty(count, np.float32)
+    members, gains = np.empty(count, np.uint8), np.empty((count, 2), np.float64)
     everything = np.empty(0, np.uint8)
-    for k, s in enumerate(samples.order):
-        own = slice(samples.offsets[s], samples.offsets[s + 1])
-        label = samples.labels[s]
-        sample = open_pass(samples.index[own], samples.times[own], neurons.max_time, neurons.compat)
-        set_thresholds(competition, label, thresholds)
-        forward(neurons, thresholds, sample, spikes, membranes)
-        if samples.keep_outputs.shape[0] > 0:
-            drop_outputs(samples.keep_outputs[k], neurons.max_time, spikes, membranes)
+    for k in range(samples.order.shape[0]):
+        label = samples.labels[samples.order[k]]
+        sample = present(neurons, competition, samples, k, spikes, membranes)
         trace.winners[k] = first_of(spikes, membranes, 0, count)
         regulate(competition, spikes, membranes, label)
-        choose_members(spikes, membranes, competition.per_class, competition.inhibit, members)
+        choose_members(spikes, membranes, per_class, competition.inhibit, members)
         gains[:] = 0
-        rule(
-            spikes,
-            membranes,
-            members,
-            label,
-            competition.per_class,
-            competition.non_target,
-            neurons.max_time,
-            rule_constants,
-            rates,
-            gains,
-        )
+        sizes = (per_class, competition.non_target, neurons.max_time)
+        rule(spikes, membranes, members, label, *sizes, rule_constants, rates, gains)
         kept = samples.keep_inputs[k] if samples.keep_inputs.shape[0] > 0 else everything
         seen, moments = seen_events(sample.index, sample.times, sample.count, kept)
-        for n in range(count):
-            learns = gains[n, 0] != 0 or gains[n, 1] != 0
-            if learns:
-                silent = spikes[n] >= neurons.max_time
-                causal = -1 if silent else count_until(moments, spikes[n], True)
-                apply_stdp(
-                    change, change_constants, neurons.weights[n], seen, causal, gains[n], ignore_silent
-                )
-            if learns or bounds.loose[n]:
-                settle(neurons, bounds, n)
-        if trace.spikes.shape[0] > 0:
-            trace.spikes[k] = spikes
-            trace.membranes[k] = membranes
-            trace.thresholds[k] = competition.adaptive
-            trace.gains[k] = gains.ravel()
+        learn_rows(change, change_constants, ignore_silent, neurons, bounds, gains, spikes, seen, moments)
+        note(trace, k, competition, spikes, membranes, gains)

@@ -235,7 +235,8 @@ def add_bytes(
 def dot_counts(typing_context: Any, weights: Any, at: Any, counts: Any, start: Any, n: Any) -> Any:
     """``(weights[at : at + n] * counts[start : start + n]).sum()`` in float64; n in whole registers.
 
-    Weights are float32, counts uint8. Products are exact while counts are small; the order of the sum depends on n alone.
+    Weights are float32, counts uint8. Products are exact while counts are small; the order of the sum depends on n
+    alone.
     """
     single, double = (ir.VectorType(kind(), _REGISTER) for kind in (ir.FloatType, ir.DoubleType))
     byte = ir.VectorType(ir.IntType(8), _REGISTER)

@@ -7,6 +7,7 @@ M maps of a stage; a latency is the step of a neuron's only spike, 255 = never.
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -190,3 +191,9 @@ def main(
         return 2
     out.write(f"{target}\n{raster_target}\n")
     return 0
+
+
+if __name__ == "__main__":
+    from firstspike.report.open_run import open_journeys
+
+    sys.exit(main(sys.argv[1:], open_run=open_journeys, out=sys.stdout, err=sys.stderr))
