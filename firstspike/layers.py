@@ -3,7 +3,6 @@
 A network is data: a tuple of layers from the input upwards, a tuple of phases, one decision. ``engine.py`` runs it.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -12,15 +11,14 @@ from typing import Any
 from firstspike.errors import UserError
 
 Shape = tuple[int, int, int]  # channels, height, width
+LARGEST = 10**9  # of any number; no layer's potential comes near it
 RANGES = {  # of options, by their name or the last word of it
-    "threshold": (0, 1e9),  # no layer sums to more; the kernels compare in 64-bit integers
-    "maps": (1, math.inf),
-    "kernel": (1, math.inf),
-    "k": (1, math.inf),
-    "radius": (0, math.inf),
-    "std": (0, math.inf),
-    "doubling_period": (1, math.inf),
-    "window": (1, math.inf),
+    "threshold": (0, LARGEST),
+    "maps": (1, LARGEST),
+    "k": (1, LARGEST),
+    "radius": (0, LARGEST),
+    "doubling_period": (1, LARGEST),
+    "window": (1, LARGEST),
     "lower": (0, 1),
     "upper": (0, 1),
 }
@@ -251,8 +249,8 @@ class Description:
                 known["schedule"] = phase.turns
         for layer in walk(self.layers):
             if isinstance(layer, Conv) and not is_decision(layer):
-                changeable = ("threshold", "k", "radius", "maps")
-                known |= {f"{layer.name}_{name}": getattr(layer, name) for name in changeable}
+                known[f"{layer.name}_threshold"] = float(layer.threshold)
+                known |= {f"{layer.name}_{name}": getattr(layer, name) for name in ("k", "radius", "maps")}
             if isinstance(layer, Branches) and layer.join in JOINS:
                 known["join"] = layer.join
         return known
@@ -260,14 +258,16 @@ class Description:
 
 def check_option(name: str, value: Any, default: Any) -> None:
     """Raise UserError unless a value is of its default's kind and in the range that makes sense."""
-    kind = {bool: bool, int: Integral, float: Real, str: str}[type(default)]
-    fits = isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool)
-    last = name.rsplit("_", 1)[-1]
-    low, high = RANGES.get(name, RANGES.get(last, (-math.inf, math.inf)))
-    if not fits or (kind is not str and not (low <= value <= high and math.isfinite(value))):
-        what = {bool: "true or false", Integral: "a whole number", Real: "a number", str: "a name"}[kind]
-        bounds = "" if math.isinf(low) else f" from {low:g} on" if math.isinf(high) else f" from {low:g} to {high:g}"
-        raise UserError(f"option {name}: {value!r} given, {what}{bounds} needed, such as {default}")
+    if isinstance(default, bool | str):
+        wanted = "a name" if isinstance(default, str) else "true or false"
+        fits = isinstance(value, type(default))
+    else:
+        kind, what = (Integral, "whole number") if isinstance(default, int) else (Real, "number")
+        low, high = RANGES.get(name) or RANGES.get(name.rsplit("_", 1)[-1]) or (-LARGEST, LARGEST)
+        wanted = f"a {what} from {low:,} to {high:,}"
+        fits = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+    if not fits:
+        raise UserError(f"option {name}: {value!r} given, {wanted} needed, such as {default}")
 
 
 def is_decision(layer: Layer) -> bool:
