@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from firstspike import threads
-from firstspike.compiled import IDENTITY, DecisionLayer, ThresholdLayer, learn_together
+from firstspike.backend import Backend
+from firstspike.compiled import IDENTITY, DecisionLayer, ThresholdLayer
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.kernels.joint import Turn
@@ -102,14 +103,16 @@ class Engine:
         steps: int,
         seed: int,
         workers: int | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.layers, self.decision, self.shape, self.steps = layers, decision, shape, steps
         self.phases = {phase.name: phase for phase in phases}
         self.workers = workers or threads.available()
+        self.backend = backend or Backend()
         self.nodes: dict[str, ThresholdLayer | DecisionLayer] = {}
         self.rates: dict[str, LayerRates] = {}
         for layer, below in convolutions(layers, shape):
-            kind = DecisionLayer if layer.threshold is None else ThresholdLayer
+            kind = self.backend.decision if layer.threshold is None else self.backend.threshold
             node = self.nodes[layer.name] = kind(layer, below)
             size = node.geometry.maps, node.geometry.channels, layer.kernel, layer.kernel
             node.weights = (
@@ -158,9 +161,8 @@ class Engine:
     def convergence(self) -> dict[str, float]:
         """Mean w (1 - w) of every layer that fires; it falls to 0 as weights settle (Kheradpisheh et al. 2018)."""
         return {
-            name: float(np.mean(node.synapses.weight * (1 - node.synapses.weight), dtype=np.float64))
-            for name, node in self.nodes.items()
-            if isinstance(node, ThresholdLayer)
+            name: float(np.mean(weights * (1 - weights), dtype=np.float64))
+            for name, weights in ((name, node.weights) for name, node in self.nodes.items() if fires(node))
         }
 
     def state(self) -> dict[str, np.ndarray]:
@@ -333,7 +335,7 @@ class Engine:
 
     def _first_spikes(self, layer: str, latencies: np.ndarray) -> np.ndarray:
         node = self.node(layer)
-        if isinstance(node, ThresholdLayer):
+        if fires(node):
             return node.propagate(self.before(layer, self.check(latencies)), steps=self.steps)
         return np.where(self.potentials(layer, latencies) > 0, self.steps - 1, SILENT).astype(np.uint8)
 
@@ -469,7 +471,7 @@ class Engine:
             self.rates[upper].reward,
             np.array([clipped[lower], clipped[upper]]),
         )
-        chosen[lower], chosen[upper] = learn_together(
+        chosen[lower], chosen[upper] = self.backend.learn_together(
             self.nodes[lower],
             self.nodes[upper],
             self._pool_between(lower),
@@ -507,6 +509,11 @@ class Engine:
         adapted = self.turn(phase) if self.phase(phase).turns == "original" else self.learning(phase)
         for name in adapted:
             self.rates[name].adapt(right, wrong)
+
+
+def fires(node: ThresholdLayer | DecisionLayer) -> bool:
+    """Whether a layer's neurons fire in time, rather than decide at the end."""
+    return node.layer.threshold is not None
 
 
 def pool_latency(latencies: np.ndarray, pool: Pool) -> np.ndarray:
