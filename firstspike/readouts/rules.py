@@ -1,6 +1,6 @@
 """Learning rules of a readout and the STDP forms under them, as frozen descriptions of compiled functions.
 
-A new rule is one class: its kernel with the signature `kernels.supervised.RULE`, the constants and rates the
+A new rule is one class: its kernel with the signature `kernels.readout_rules.RULE`, the constants and rates the
 kernel reads, and, where the rates in force differ from the annealed ones, `in_force`. A new STDP form is one
 class with a kernel of the signature `kernels.rows.CHANGE`.
 """
@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.kernels import rows, supervised
+from firstspike.kernels import readout_rules, rows
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class S2STDP:
     ap: float
     am: float
     stdp: Additive | Multiplicative = Additive()
-    kernel: ClassVar[Callable] = staticmethod(supervised.s2stdp)
+    kernel: ClassVar[Callable] = staticmethod(readout_rules.s2stdp)
     ranges: ClassVar[bool] = False
 
     def rates(self) -> dict[str, float]:
@@ -120,7 +120,7 @@ class RSTDP:
     anti_am: float | None = None
     adaptive: bool = True
     stdp: Additive | Multiplicative = Additive()
-    kernel: ClassVar[Callable] = staticmethod(supervised.rstdp)
+    kernel: ClassVar[Callable] = staticmethod(readout_rules.rstdp)
 
     def rates(self) -> dict[str, float]:
         """Give the starting rates."""
@@ -150,7 +150,7 @@ class S4NN:
     lr: float
     ranges: bool = True
     stdp: Additive = Additive()
-    kernel: ClassVar[Callable] = staticmethod(supervised.s4nn)
+    kernel: ClassVar[Callable] = staticmethod(readout_rules.s4nn)
 
     def rates(self) -> dict[str, float]:
         """Give the starting rate."""

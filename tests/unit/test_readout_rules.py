@@ -1,10 +1,17 @@
 """What the recorded runs of the readouts do not separate, on samples small enough to work out by hand."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
 import numpy as np
 import pytest
 
 from firstspike.errors import UserError
 from firstspike.kernels import rows
+from firstspike.kernels.readout import first_of
+from firstspike.kernels.readout_rules import RULE
 from firstspike.readouts import (
     RSTDP,
     RULES,
@@ -218,6 +225,31 @@ def test_exponential_is_good_to_the_last_bits():
 def test_wrong_descriptions_are_refused(make, words):
     with pytest.raises(UserError, match=words):
         make()
+
+
+@numba.njit(RULE)
+def error_driven(times, membranes, members, label, per_class, non_target, max_time, constants, rates, gains):
+    """Potentiate the first neuron of the right class if another one decides."""
+    winner = first_of(times, membranes, 0, times.shape[0])
+    if winner // per_class != label:
+        gains[label * per_class, 0] = rates[0]
+
+
+@dataclass(frozen=True)
+class ErrorDriven(RSTDP):
+    """A rule of a stranger: one class and its kernel, no other file touched."""
+
+    kernel: ClassVar[Callable] = staticmethod(error_driven)
+
+
+def test_a_new_rule_is_one_class():
+    engine = engine_of(ErrorDriven(0.1, 0.0, adaptive=False), [[0.4, 0.4], [0.5, 0.5]], layer=Layer(9.0))
+    engine.fit_phase("readout", F([[0.1, 0.2]]), np.array([0]))
+    np.testing.assert_allclose(engine.weights(), [[0.5, 0.5], [0.5, 0.5]], rtol=1e-6)
+    engine.fit_phase(
+        "readout", F([[0.1, 0.2]]), np.array([0])
+    )  # decides right by now, the lower index of two
+    np.testing.assert_allclose(engine.weights(), [[0.5, 0.5], [0.5, 0.5]], rtol=1e-6)
 
 
 def test_rules_are_listed():
