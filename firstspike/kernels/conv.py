@@ -15,7 +15,9 @@ row, column). So every threshold, inhibition and winner is decided as float64 de
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from firstspike.kernels.jit import compiled
+from firstspike.kernels.vector import LANES
 
 ROOM = 2.0**31 - 2.0**20  # what the screened weights of a map may sum to
 DOUBT = 1e-9  # two float64 sums of the same weights in different orders are much nearer than this
@@ -38,8 +40,9 @@ class Geometry(NamedTuple):
 class Synapses(NamedTuple):
     """Weights of a layer, float32 (M, C, K, K), and their integer image.
 
-    ``screen`` int32 (F * L,), row ``(c * K + i) * K + j``; ``scale`` float64 (1,), units of the screen in a weight of
-    1; ``bounds`` int64 (2,): the largest screened weight, and the largest error of a screened potential, in units.
+    ``screen`` int32 (L / 32 * F * 32,): block after block of 32 maps, and in it row ``(c * K + i) * K + j`` of each;
+    ``scale`` float64 (1,), units of the screen in a weight of 1; ``bounds`` int64 (2,): the largest screened weight,
+    and the largest error of a screened potential, in units.
     """
 
     weight: np.ndarray
@@ -65,10 +68,10 @@ class Field(NamedTuple):
     lists: np.ndarray  # uint16 (P * F,) screen rows of the inputs of each position, in time order
     end: np.ndarray  # int64 (P,) end of each position's list
     summed: np.ndarray  # int64 (P,) end of the part that is in the sums
-    sums: np.ndarray  # int32 (P * L,) screened potentials
+    sums: np.ndarray  # int32 (L / 32 * P * 32,) screened potentials, block after block of 32 maps
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def make_field(g: Geometry, steps: int) -> Field:
     """Allocate the scratch memory of a layer."""
     inputs, places = g.channels * g.height * g.width + 1, g.rows * g.cols
@@ -83,7 +86,7 @@ def make_field(g: Geometry, steps: int) -> Field:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
     """Write map m's weights into the screen and widen the bounds to hold them; False if they don't fit the scale."""
     weights, screen, scale, bounds = (
@@ -92,6 +95,7 @@ def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
         synapses.scale[0],
         synapses.bounds,
     )
+    first = m // LANES * LANES * weights.size + m % LANES
     total, error, ceiling = 0.0, 0.0, 0.0
     for row in range(weights.size):
         exact = weights[row] * scale
@@ -99,14 +103,14 @@ def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
         total += abs(unit)
         error += abs(unit - exact)
         ceiling = max(ceiling, unit)
-        screen[row * g.lanes + m] = np.int32(unit)
+        screen[first + row * LANES] = np.int32(unit)
     bounds[0] = max(bounds[0], np.int64(ceiling) + 1)
     # Weights of 0 and 1 are screened without error, and their potentials often lie exactly on the threshold.
     bounds[1] = max(bounds[1], np.int64(error) + 2 if error > 0 else 0)
     return total < ROOM
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def screen_all(g: Geometry, synapses: Synapses) -> None:
     """Write every map's weights into the screen, at the finest scale that holds them."""
     heaviest = 1e-9
@@ -118,7 +122,7 @@ def screen_all(g: Geometry, synapses: Synapses) -> None:
         screen_map(g, synapses, m)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sort_inputs(latency: np.ndarray, steps: int, field: Field) -> None:
     """Counting sort of the inputs (C, H, W) that fire into ``field.order``, step t at ``start[t] : start[t + 1]``."""
     channels, height, width = latency.shape
@@ -142,7 +146,7 @@ def sort_inputs(latency: np.ndarray, steps: int, field: Field) -> None:
         start[t] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def clear_lists(g: Geometry, field: Field) -> None:
     """Empty every position's list."""
     fan_in = g.kernel * g.kernel * g.channels
@@ -151,7 +155,7 @@ def clear_lists(g: Geometry, field: Field) -> None:
         field.summed[place] = place * fan_in
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def append_inputs(g: Geometry, field: Field, first: int, last: int) -> None:
     """Append the inputs ``order[first:last]`` to the list of every position that sees them."""
     lists, end, order = field.lists, field.end, field.order
@@ -168,7 +172,7 @@ def append_inputs(g: Geometry, field: Field, first: int, last: int) -> None:
                 row -= 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def tally(g: Geometry, weight: np.ndarray, field: Field, m: int, place: int) -> float:
     """Potential of one neuron in float64, summed in the order of its list: right to within ``DOUBT``."""
     weights = weight[m].ravel()
@@ -178,7 +182,7 @@ def tally(g: Geometry, weight: np.ndarray, field: Field, m: int, place: int) -> 
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def certify(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, place: int, step: int) -> float:
     """Potential of one neuron at `step` in float64, summed in the fixed order (channel, row, column)."""
     top, left = place // g.cols - g.pad, place % g.cols - g.pad
@@ -193,7 +197,7 @@ def certify(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, place:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def exceeds(
     latency: np.ndarray,
     g: Geometry,

@@ -2,16 +2,16 @@
 
 Legend as in ``conv.py``. Only what has fired by the last step counts, so the layer sees bits and no time. Potentials
 are screened in bytes, ``low + step * byte``, whose sums differ from the true ones by half a step an input at most;
-the few neurons that may still be the winner are summed in float64. Weights are kept as (M, K, K, C), so that the channels of a
-cell, which are looked at together, lie together.
+the few neurons that may still be the winner are summed in float64. Weights are kept as (M, K, K, C), so that the
+channels of a cell, which are looked at together, lie together.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from firstspike.kernels.conv import DOUBT, Geometry, Plasticity
+from firstspike.kernels.jit import compiled
 from firstspike.kernels.vector import add_bytes, count_at_least, dot_counts, fill_lanes
 
 CHUNK = 256  # rows that `add_bytes` takes at once
@@ -42,7 +42,7 @@ class View(NamedTuple):
     bytes: np.ndarray  # int32 (2, D) bytes of a kernel element's weights before and after an update
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def make_view(g: Geometry, head: Head, channels: int) -> View:
     """Allocate the scratch memory of a decision layer for latencies of so many channels."""
     cells, depth = g.height * g.width, head.weight.shape[3]
@@ -56,7 +56,7 @@ def make_view(g: Geometry, head: Head, channels: int) -> View:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def to_bytes(weights: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
     """The bytes of some weights, as int32."""
     low, scale = np.float32(affine[0]), np.float32(1 / affine[1])
@@ -65,7 +65,7 @@ def to_bytes(weights: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
         out[c] = min(max(byte, np.int32(0)), np.int32(255))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def screen_head(g: Geometry, head: Head, low: float, high: float) -> None:
     """Write all weights into the screen, with bytes that reach from low to high."""
     head.affine[0], head.affine[1] = low, max((high - low) / 255, 1e-12)
@@ -77,7 +77,7 @@ def screen_head(g: Geometry, head: Head, low: float, high: float) -> None:
                 head.screen[(element * g.channels + c) * g.lanes + m] = out[c]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def screen_range(g: Geometry, head: Head) -> None:
     """Write all weights into the screen, with bytes that just reach from the smallest to the largest."""
     low, high = np.float64(head.weight[0, 0, 0, 0]), np.float64(head.weight[0, 0, 0, 0])
@@ -87,7 +87,7 @@ def screen_range(g: Geometry, head: Head) -> None:
     screen_head(g, head, low, high)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def look(latency: np.ndarray, g: Geometry, steps: int, view: View) -> None:
     """Lists and mask of the inputs that fire at all.
 
@@ -107,7 +107,7 @@ def look(latency: np.ndarray, g: Geometry, steps: int, view: View) -> None:
             view.count[cell] += fires
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def screen_potentials(g: Geometry, head: Head, view: View) -> None:
     """Sums of bytes of every neuron; offset by offset, so that a kernel element's rows stay in the cache."""
     room = view.active.size // view.count.size
@@ -129,7 +129,7 @@ def screen_potentials(g: Geometry, head: Head, view: View) -> None:
                         )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def potential(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -> float:
     """Potential of one neuron in float64: right to within ``DOUBT``."""
     depth = weight.shape[3]
@@ -143,7 +143,7 @@ def potential(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def potential_by_channel(g: Geometry, weight: np.ndarray, view: View, m: int, place: int) -> float:
     """The same in the order (channel, row, column), which decides between sums that are too near."""
     depth = weight.shape[3]
@@ -157,7 +157,7 @@ def potential_by_channel(g: Geometry, weight: np.ndarray, view: View, m: int, pl
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def favourite(g: Geometry, head: Head, view: View) -> tuple[int, int]:
     """Map and position of the largest screened potential."""
     low, step = head.affine
@@ -175,7 +175,7 @@ def favourite(g: Geometry, head: Head, view: View) -> tuple[int, int]:
     return best_map, best_place
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def beats(
     g: Geometry, weight: np.ndarray, view: View, m: int, place: int, n: int, there: int, lead: float
 ) -> bool:
@@ -187,7 +187,7 @@ def beats(
     return lead > 0 or (lead == 0 and (m, place) < (n, there))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide(g: Geometry, head: Head, view: View, winner: np.ndarray) -> None:
     """Winner of one image, map, row and column; -1 where no potential is above 0.
 
@@ -213,7 +213,7 @@ def decide(g: Geometry, head: Head, view: View, winner: np.ndarray) -> None:
         winner[0], winner[1], winner[2] = best_map, best_place // g.cols, best_place % g.cols
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def update(
     weights: np.ndarray, counts: np.ndarray, ltp: np.float32, ltd: np.float32, plasticity: Plasticity
 ) -> None:
@@ -226,7 +226,7 @@ def update(
         weights[c] = min(max(w, lower), upper)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def reinforce(
     g: Geometry,
     head: Head,
@@ -257,7 +257,7 @@ def reinforce(
                     head.screen[(base + c) * g.lanes + m] = new[c]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def clip_head(g: Geometry, head: Head, plasticity: Plasticity) -> None:
     """Clip every weight of the layer: the first update of a pass does so for the maps that did not win as well."""
     weights = head.weight.reshape(-1, head.weight.shape[3])
@@ -267,7 +267,7 @@ def clip_head(g: Geometry, head: Head, plasticity: Plasticity) -> None:
     screen_head(g, head, np.float64(plasticity.lower), np.float64(plasticity.upper))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def learn_reward(
     latencies: np.ndarray,
     labels: np.ndarray,
@@ -299,7 +299,7 @@ def learn_reward(
     return clipped
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide_all(latencies: np.ndarray, g: Geometry, head: Head, steps: int, winners: np.ndarray) -> None:
     """Winners (N, 3) of images (N, C, H, W), without learning."""
     view = make_view(g, head, latencies.shape[1])
@@ -308,7 +308,7 @@ def decide_all(latencies: np.ndarray, g: Geometry, head: Head, steps: int, winne
         decide(g, head, view, winners[n])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def score_all(
     latencies: np.ndarray, g: Geometry, head: Head, steps: int, group: int, scores: np.ndarray
 ) -> None:

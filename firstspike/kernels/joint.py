@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from firstspike.kernels.conv import Geometry, Plasticity, Synapses, make_field
 from firstspike.kernels.decision import Head, clip_head, decide, look, make_view, reinforce
+from firstspike.kernels.jit import compiled
 from firstspike.kernels.spikes import Window, make_spread, spread_spikes
 from firstspike.kernels.winners import Competition, clip_all, find_winners, make_candidates, stdp
 
@@ -40,7 +40,7 @@ class Turn(NamedTuple):
     clipped: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def learn_together(
     latencies: np.ndarray,
     labels: np.ndarray,

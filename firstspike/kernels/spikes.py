@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from firstspike.kernels.conv import (
     Field,
@@ -15,7 +14,8 @@ from firstspike.kernels.conv import (
     make_field,
     sort_inputs,
 )
-from firstspike.kernels.vector import add_rows, count_at_least, fill_lanes, mark_above, take_lower
+from firstspike.kernels.jit import compiled
+from firstspike.kernels.vector import LANES, add_rows, count_at_least, fill_lanes, mark_above, take_lower
 
 SILENT = 255
 
@@ -35,11 +35,11 @@ class Spread(NamedTuple):
 
     looks: np.ndarray  # int64 (n,) steps at which the layer is looked at, ascending; the last is T - 1
     stops: np.ndarray  # int64 (n, P) end of each position's list at each look
-    marks: np.ndarray  # int32 (P * L,) step of each neuron's first spike, SILENT where there is none
-    pooled: np.ndarray  # int32 (L,) the earliest marks of one window
+    marks: np.ndarray  # int32 (L / 32 * P * 32,) step of each first spike, laid out as the sums; SILENT: none
+    pooled: np.ndarray  # int32 (32,) the earliest marks of one window in a block of maps
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def make_spread(g: Geometry, looks: np.ndarray) -> Spread:
     """Allocate the scratch memory; spikes are dated to the first look at or after them."""
     places = g.rows * g.cols
@@ -47,94 +47,107 @@ def make_spread(g: Geometry, looks: np.ndarray) -> Spread:
         looks,
         np.empty((looks.size, places), np.int64),
         np.empty(places * g.lanes, np.int32),
-        np.empty(g.lanes, np.int32),
+        np.empty(LANES, np.int32),
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mark_doubtful(
     latency: np.ndarray,
     g: Geometry,
     weight: np.ndarray,
     field: Field,
     marks: np.ndarray,
+    block: int,
     place: int,
     step: int,
     threshold: float,
     low: int,
     high: int,
 ) -> None:
-    """Decide in float64 the neurons of a position whose screened potential lies in ``(low, high]``."""
-    at = place * g.lanes
-    for m in range(g.maps):
-        doubtful = low < field.sums[at + m] <= high and marks[at + m] > step
-        if doubtful and exceeds(latency, g, weight, field, m, place, step, threshold):
-            marks[at + m] = step
+    """Decide in float64 the neurons of a block whose screened potential lies in ``(low, high]``."""
+    at = (block * g.rows * g.cols + place) * LANES
+    for lane in range(min(LANES, g.maps - block * LANES)):
+        doubtful = low < field.sums[at + lane] <= high and marks[at + lane] > step
+        if doubtful and exceeds(latency, g, weight, field, block * LANES + lane, place, step, threshold):
+            marks[at + lane] = step
 
 
-@njit(cache=True, nogil=True)
-def fire_all(
+@compiled
+def fire_block(
     latency: np.ndarray,
     g: Geometry,
     synapses: Synapses,
     threshold: float,
     field: Field,
     spread: Spread,
-    used_rows: int,
-    used_cols: int,
+    used: tuple[int, int],
+    block: int,
 ) -> None:
-    """First spikes of every map at the positions of the first rows and columns.
+    """First spikes of a block of maps at the positions of the first rows and columns.
 
     Arrays are taken out of their tuples once: doing so counts references, which costs more than a position's sums.
     """
-    screen, lanes = synapses.screen, g.lanes
+    screen, lists, summed, sums = synapses.screen, field.lists, field.summed, field.sums
+    looks, stops, marks = spread.looks, spread.stops, spread.marks
     ceiling, slack = synapses.bounds
     border = np.int64(np.floor(threshold * synapses.scale[0]))
     low, high, need = border - slack, border + slack, border // ceiling
-    fan_in, cols = g.kernel * g.kernel * g.channels, g.cols
-    lists, summed, sums = field.lists, field.summed, field.sums
-    looks, stops, marks = spread.looks, spread.stops, spread.marks
-    last = looks.size - 1
-    for row in range(used_rows):
-        for place in range(row * cols, row * cols + used_cols):
-            first, at = place * fan_in, place * lanes
+    fan_in, cols, last = g.kernel * g.kernel * g.channels, g.cols, looks.size - 1
+    table, places = block * fan_in * LANES, g.rows * g.cols
+    for row in range(used[0]):
+        for place in range(row * cols, row * cols + used[1]):
+            first, at = place * fan_in, (block * places + place) * LANES
             if stops[last, place] - first <= need:
                 continue
-            fill_lanes(sums, at, lanes, 0)
+            fill_lanes(sums, at, LANES, 0)
             begin = first
             for look in range(last + 1):
                 end = stops[look, place]
                 if end == begin or end - first <= need:
                     continue
-                largest = add_rows(sums, at, screen, lanes, lists, begin, end)
+                largest = add_rows(sums, at, screen, table, lists, begin, end)
                 begin = end
                 if largest <= low:
                     continue
-                sure = count_at_least(sums, at, lanes, high + 1)
+                sure = count_at_least(sums, at, LANES, high + 1)
                 if sure:
-                    mark_above(marks, sums, at, lanes, high, looks[look])
-                if count_at_least(sums, at, lanes, low + 1) > sure:
+                    mark_above(marks, sums, at, LANES, high, looks[look])
+                if count_at_least(sums, at, LANES, low + 1) > sure:
                     summed[place] = end
                     mark_doubtful(
-                        latency, g, synapses.weight, field, marks, place, looks[look], threshold, low, high
+                        latency,
+                        g,
+                        synapses.weight,
+                        field,
+                        marks,
+                        block,
+                        place,
+                        looks[look],
+                        threshold,
+                        low,
+                        high,
                     )
 
 
-@njit(cache=True, nogil=True)
-def pool(g: Geometry, window: Window, marks: np.ndarray, pooled: np.ndarray, out: np.ndarray) -> None:
-    """Earliest spike of every window; ``out`` uint8 (M, rows, cols)."""
+@compiled
+def pool_block(
+    g: Geometry, window: Window, marks: np.ndarray, pooled: np.ndarray, block: int, out: np.ndarray
+) -> None:
+    """Earliest spike of every window in a block of maps; ``out`` uint8 (M, rows, cols)."""
+    first = block * LANES
     for r in range(window.rows):
         for q in range(window.cols):
-            fill_lanes(pooled, 0, g.lanes, SILENT)
+            fill_lanes(pooled, 0, LANES, SILENT)
             top, left = r * window.stride - window.pad, q * window.stride - window.pad
             for y in range(max(0, top), min(g.rows, top + window.size)):
                 for x in range(max(0, left), min(g.cols, left + window.size)):
-                    take_lower(pooled, 0, marks, (y * g.cols + x) * g.lanes, g.lanes)
-            for m in range(g.maps):
-                out[m, r, q] = pooled[m]
+                    take_lower(pooled, 0, marks, (block * g.rows * g.cols + y * g.cols + x) * LANES, LANES)
+            for m in range(first, min(first + LANES, g.maps)):
+                out[m, r, q] = pooled[m - first]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def spread_spikes(
     latency: np.ndarray,
     g: Geometry,
@@ -158,11 +171,12 @@ def spread_spikes(
     fill_lanes(spread.marks, 0, spread.marks.size, SILENT)
     used_rows = min(g.rows, (window.rows - 1) * window.stride - window.pad + window.size)
     used_cols = min(g.cols, (window.cols - 1) * window.stride - window.pad + window.size)
-    fire_all(latency, g, synapses, threshold, field, spread, used_rows, used_cols)
-    pool(g, window, spread.marks, spread.pooled, out)
+    for block in range(g.lanes // LANES):
+        fire_block(latency, g, synapses, threshold, field, spread, (used_rows, used_cols), block)
+        pool_block(g, window, spread.marks, spread.pooled, block, out)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def propagate(
     latencies: np.ndarray,
     g: Geometry,

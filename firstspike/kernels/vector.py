@@ -13,8 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 32  # lanes of a narrow block: two 512-bit registers of int32, or four of 256 bits
-_WIDE = 128  # lanes of a wide block
+LANES = 32  # lanes of a block: two 512-bit registers of int32, or four of 256 bits
 _REGISTER = 16  # lanes of a register
 _LANE = ir.IntType(32)
 _INDEX = ir.IntType(64)
@@ -39,7 +38,7 @@ def _registers(builder: Any, pointer: Any, start: Any, vector: Any, width: int) 
 
 @contextmanager
 def _blocks(builder: Any, lanes: Any) -> Iterator[Any]:
-    """Loop over the narrow blocks of a row; gives the first lane of each."""
+    """Loop over the blocks of a row; gives the first lane of each."""
     with cgutils.for_range_slice(builder, _INDEX(0), lanes, _INDEX(LANES)) as (start, _):
         yield start
 
@@ -57,43 +56,33 @@ def _reduce(builder: Any, name: str, vector: Any) -> Any:
     return builder.call(reduction, [vector])
 
 
-def _sum_block(
-    builder: Any, sums: Any, table: Any, lanes: Any, entries: Any, n: Any, start: Any, width: int
-) -> list[Any]:
-    """Add n table rows to the `width` lanes from `start` in registers, store them, and return them."""
-    targets = _registers(builder, sums, start, _SUMS, width)
-    totals = [cgutils.alloca_once_value(builder, builder.load(target, align=4)) for target in targets]
-    with cgutils.for_range(builder, n) as loop:
-        row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
-        sources = _registers(builder, table, builder.add(builder.mul(row, lanes), start), _SUMS, width)
-        for total, source in zip(totals, sources, strict=True):
-            builder.store(builder.add(builder.load(total), builder.load(source, align=4)), total)
-    for total, target in zip(totals, targets, strict=True):
-        builder.store(builder.load(total), target, align=4)
-    return [builder.load(total) for total in totals]
-
-
 @intrinsic
 def add_rows(
-    typing_context: Any, sums: Any, at: Any, table: Any, lanes: Any, entries: Any, begin: Any, end: Any
+    typing_context: Any, sums: Any, at: Any, table: Any, start: Any, entries: Any, begin: Any, end: Any
 ) -> Any:
-    """``sums[at : at + lanes] += table.reshape(-1, lanes)[entries[begin:end]].sum(axis=0)``; gives the largest sum."""
+    """Add rows of one block of a table to a block of sums, and give the largest sum.
+
+    ``sums[at : at + LANES] += table[start:].reshape(-1, LANES)[entries[begin:end]].sum(axis=0)``.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums, at, table, lanes, entries, begin, end = arguments
-        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
-        table = _data(context, builder, signature.args[2], table)
+        sums, at, table, start, entries, begin, end = arguments
+        targets = _registers(builder, _data(context, builder, signature.args[0], sums), at, _SUMS, LANES)
+        table = builder.gep(_data(context, builder, signature.args[2], table), [start])
         entries = builder.gep(_data(context, builder, signature.args[4], entries), [begin])
-        n = builder.sub(end, begin)
-        wide = builder.and_(lanes, _INDEX(-_WIDE))
-        largest = cgutils.alloca_once_value(builder, _SUMS([_LOWEST] * _REGISTER))
-        for first, last, width in ((_INDEX(0), wide, _WIDE), (wide, lanes, LANES)):
-            with cgutils.for_range_slice(builder, first, last, _INDEX(width)) as (start, _):
-                for total in _sum_block(builder, sums, table, lanes, entries, n, start, width):
-                    builder.store(_larger(builder, total, builder.load(largest)), largest)
-        return builder.sext(_reduce(builder, "smax", builder.load(largest)), _INDEX)
+        totals = [cgutils.alloca_once_value(builder, builder.load(target, align=4)) for target in targets]
+        with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
+            row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
+            sources = _registers(builder, table, builder.mul(row, _INDEX(LANES)), _SUMS, LANES)
+            for total, source in zip(totals, sources, strict=True):
+                builder.store(builder.add(builder.load(total), builder.load(source, align=4)), total)
+        for total, target in zip(totals, targets, strict=True):
+            builder.store(builder.load(total), target, align=4)
+        largest = _larger(builder, *(builder.load(total) for total in totals))
+        return builder.sext(_reduce(builder, "smax", largest), _INDEX)
 
-    return types.int64(sums, types.int64, table, types.int64, entries, types.int64, types.int64), emit
+    flat = types.int64
+    return flat(sums, flat, table, flat, entries, flat, flat), emit
 
 
 def _splat(builder: Any, value: Any) -> Any:

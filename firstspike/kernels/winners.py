@@ -6,7 +6,6 @@ Legend as in ``conv.py``.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from firstspike.kernels.conv import (
     DOUBT,
@@ -24,7 +23,8 @@ from firstspike.kernels.conv import (
     sort_inputs,
     tally,
 )
-from firstspike.kernels.vector import add_rows, count_at_least, fill_lanes
+from firstspike.kernels.jit import compiled
+from firstspike.kernels.vector import LANES, add_rows, count_at_least, fill_lanes
 
 
 class Competition(NamedTuple):
@@ -52,9 +52,12 @@ class Candidates(NamedTuple):
     taken: np.ndarray  # bool (M,) maps that have a winner already
     closed: np.ndarray  # bool (P,) positions that need no further sum
     barred: np.ndarray  # bool (P,) positions inside a winner's neighbourhood
+    need: np.ndarray  # int64 (1,) inputs that a position must have more of to reach the threshold
+    todo: np.ndarray  # int64 (P,) positions with new inputs
+    peak: np.ndarray  # int64 (P,) their largest screened potentials
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def make_candidates(g: Geometry) -> Candidates:
     """Allocate room for one candidate a position."""
     n = g.rows * g.cols
@@ -65,10 +68,13 @@ def make_candidates(g: Geometry) -> Candidates:
         np.empty(g.maps, np.bool_),
         np.empty(n, np.bool_),
         np.empty(n, np.bool_),
+        np.empty(1, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def comes_before(
     latency: np.ndarray,
     g: Geometry,
@@ -87,25 +93,58 @@ def comes_before(
     return lead > 0 or (lead == 0 and (m, place) < (n, there))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def strongest_map(
     latency: np.ndarray, g: Geometry, synapses: Synapses, field: Field, place: int, step: int, largest: int
 ) -> int:
     """Pointwise inhibition: the map with the largest potential at a position, ties to the lowest map."""
-    sums, at = field.sums, place * g.lanes
+    sums, places = field.sums, g.rows * g.cols
     limit = largest - 2 * synapses.bounds[1]
-    best = 0
-    while sums[at + best] < limit:
-        best += 1
-    if count_at_least(sums, at, g.lanes, limit) > 1:
-        for m in range(best + 1, g.maps):
-            rival = sums[at + m] >= limit
-            if rival and comes_before(latency, g, synapses.weight, field, step, m, place, best, place):
+    best = -1
+    for block in range(g.lanes // LANES):
+        at = (block * places + place) * LANES
+        if count_at_least(sums, at, LANES, limit) == 0:
+            continue
+        for m in range(block * LANES, min((block + 1) * LANES, g.maps)):
+            if sums[at + m % LANES] < limit:
+                continue
+            if best < 0 or comes_before(latency, g, synapses.weight, field, step, m, place, best, place):
                 best = m
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def sum_step(g: Geometry, synapses: Synapses, field: Field, found: Candidates) -> int:
+    """Add the new inputs of every open position to its sums; returns how many positions may fire.
+
+    A position is looked at only if its number of inputs times the largest weight can reach the threshold at all. Blocks
+    of maps come outermost, so that the weights of one stay in the first cache.
+    """
+    screen, sums, places = synapses.screen, field.sums, g.rows * g.cols
+    ends, lists, summed, todo, peak = field.end, field.lists, field.summed, found.todo, found.peak
+    fan_in = g.kernel * g.kernel * g.channels
+    n = 0
+    for place in range(places):
+        if (
+            ends[place] - place * fan_in > found.need[0]
+            and ends[place] > summed[place]
+            and not found.closed[place]
+        ):
+            todo[n] = place
+            peak[place] = 0
+            n += 1
+    for block in range(g.lanes // LANES):
+        for a in range(n):
+            place = todo[a]
+            begin, at = summed[place], (block * places + place) * LANES
+            if begin == place * fan_in:
+                fill_lanes(sums, at, LANES, 0)
+            largest = add_rows(sums, at, screen, block * fan_in * LANES, lists, begin, ends[place])
+            peak[place] = max(peak[place], largest)
+    return n
+
+
+@compiled
 def fire_step(
     latency: np.ndarray,
     g: Geometry,
@@ -115,37 +154,28 @@ def fire_step(
     field: Field,
     found: Candidates,
 ) -> int:
-    """Positions whose largest potential exceeds the threshold at this step become candidates; returns how many.
-
-    A position is looked at only if its number of inputs times the largest weight can reach the threshold at all.
-    """
-    screen, lanes = synapses.screen, g.lanes
-    ceiling, slack = synapses.bounds
+    """Positions whose largest potential exceeds the threshold at this step become candidates; returns how many."""
     border = np.int64(np.floor(threshold * synapses.scale[0]))
-    need, fan_in = border // ceiling, g.kernel * g.kernel * g.channels
-    ends, lists, summed, sums, closed = field.end, field.lists, field.summed, field.sums, found.closed
+    ceiling, slack = synapses.bounds
+    found.need[0] = border // ceiling
+    summed, ends, closed, todo, peak = field.summed, field.end, found.closed, found.todo, found.peak
     n = 0
-    for place in range(g.rows * g.cols):
-        end, begin, at = ends[place], summed[place], place * lanes
-        if end - place * fan_in <= need or closed[place] or end == begin:
+    for a in range(sum_step(g, synapses, field, found)):
+        place = todo[a]
+        summed[place] = ends[place]
+        if peak[place] + slack <= border:
             continue
-        if begin == place * fan_in:
-            fill_lanes(sums, at, lanes, 0)
-        largest = add_rows(sums, at, screen, lanes, lists, begin, end)
-        summed[place] = end
-        if largest + slack <= border:
-            continue
-        best = strongest_map(latency, g, synapses, field, place, step, largest)
-        doubtful = largest - slack <= border
+        best = strongest_map(latency, g, synapses, field, place, step, peak[place])
+        doubtful = peak[place] - slack <= border
         if doubtful and not exceeds(latency, g, synapses.weight, field, best, place, step, threshold):
             continue
         closed[place] = True
-        found.place[n], found.map[n], found.potential[n] = place, best, largest
+        found.place[n], found.map[n], found.potential[n] = place, best, peak[place]
         n += 1
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_candidate(
     latency: np.ndarray, g: Geometry, synapses: Synapses, step: int, field: Field, found: Candidates, n: int
 ) -> int:
@@ -174,7 +204,7 @@ def best_candidate(
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bar(g: Geometry, place: int, radius: int, found: Candidates) -> None:
     """Lateral inhibition: close the winner's neighbourhood to all maps; radius 0 closes nothing."""
     if radius == 0:
@@ -186,7 +216,7 @@ def bar(g: Geometry, place: int, radius: int, found: Candidates) -> None:
             found.closed[r * g.cols + q] = True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def find_winners(
     latency: np.ndarray,
     g: Geometry,
@@ -231,7 +261,7 @@ def find_winners(
     return k
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def stdp(
     latency: np.ndarray,
     g: Geometry,
@@ -263,7 +293,7 @@ def stdp(
         screen_all(g, synapses)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def clip_all(g: Geometry, synapses: Synapses, plasticity: Plasticity) -> None:
     """Clip every weight of the layer: the first update of a pass does so for the maps that did not win as well."""
     flat = synapses.weight.ravel()
@@ -272,7 +302,7 @@ def clip_all(g: Geometry, synapses: Synapses, plasticity: Plasticity) -> None:
     screen_all(g, synapses)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def learn(
     latencies: np.ndarray,
     g: Geometry,
