@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firstspike import checkpoint
+from firstspike.backend import choose
 from firstspike.data.cache import cached_array
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
@@ -113,6 +114,8 @@ class NetworkTrainer:
         image_size: tuple[int, int] = (28, 28),
         steps: int = 15,
         seed: int = 0,
+        device: str = "cpu",
+        update_batch: int = 1,
         **options: Any,
     ) -> None:
         sizes = {
@@ -127,7 +130,7 @@ class NetworkTrainer:
         if not 1 <= steps <= 254:
             raise UserError(f"steps {steps}: a latency is a byte, so 1 to 254 are allowed")
         self.classes, self.steps, self.seed, self.options = classes, steps, seed, options
-        self.shape = (in_channels, *image_size)
+        self.shape, self.backend = (in_channels, *image_size), choose(device, update_batch)
         self.engine = self.build()
 
     @classmethod
@@ -157,6 +160,7 @@ class NetworkTrainer:
             shape=self.shape,
             steps=self.steps,
             seed=self.seed,
+            backend=self.backend,
         )
 
     # --- what the network is and says --------------------------------------------------------------------------------

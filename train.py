@@ -104,6 +104,13 @@ def build_parser() -> Parser:
         help="images after which R-STDP adapts its rates",
     )
     add(
+        "--update-batch",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="images whose changes are summed and made at once; 1 is the exact online rule (default: 1)",
+    )
+    add(
         "--augment",
         action="store_true",
         help="add a rotated and shifted copy of every training image, anew each epoch",
@@ -214,7 +221,10 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     parts = encoded(dataset, encoder, selection, cache=cache_folder(), memory_budget=budget(options))
     counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
     say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
-    net = make_network(options, dataset, parts, encoder.steps if encoder else dataset.latency_steps)
+    device = choose_device(options["device"], batched=options["update_batch"] > 1)
+    say(str(device))
+    steps = encoder.steps if encoder else dataset.latency_steps
+    net = make_network({**options, "device": device.name}, dataset, parts, steps)
     net.engine.workers = threads
     return Experiment(dataset, encoder, parts, net)
 
@@ -255,6 +265,8 @@ def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, ste
         image_size=(height, width),
         steps=steps,
         seed=options["seed"],
+        device=options["device"],
+        update_batch=options["update_batch"],
         **chosen,
     )
 
@@ -330,7 +342,6 @@ def train(options: Mapping[str, Any], folder: Path, say: Callable[[str], None], 
     experiment = prepare(options, say)
     net, position = experiment.net, Position()
     epochs = net.epochs(options["epochs"])
-    say(str(choose_device(options["device"])))
     settings = computed(options)
     keeper = Keeper(folder, settings, about_encoder(experiment.encoder), budget(options))
     if resumed and keeper.path("last").exists():

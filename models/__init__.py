@@ -48,15 +48,25 @@ def create_model(
     image_size: tuple[int, int] = (28, 28),
     steps: int = 15,
     seed: int = 0,
+    device: str = "cpu",
+    update_batch: int = 1,
     **options: Any,
 ) -> NetworkTrainer:
     """Make a network for latencies of ``in_channels`` maps of ``image_size`` in ``steps`` steps.
 
+    ``device`` is one of torch's; ``update_batch`` images learn at once, 1 being the exact online rule.
     Options change numbers of the description: fields of its rules (``window=20``), of its layers
     (``conv4_threshold=128``).
     """
     return get_model(name)(
-        in_channels=in_channels, classes=classes, image_size=image_size, steps=steps, seed=seed, **options
+        in_channels=in_channels,
+        classes=classes,
+        image_size=image_size,
+        steps=steps,
+        seed=seed,
+        device=device,
+        update_batch=update_batch,
+        **options,
     )
 
 
