@@ -93,6 +93,28 @@ def test_the_stronger_cell_never_fires_later(intensity, steps, even):
         assert (times[values == 0] == NEVER).all()
 
 
+def test_responses_on_the_threshold_are_decided_in_float64():
+    """A pixel 50 brighter than the plain around it gives the smallest on-centre filter 50, in float32 not quite."""
+    images = np.repeat(np.arange(206, dtype=np.uint8), 81).reshape(-1, 1, 9, 9)
+    images[:, :, 4, 4] += 50
+    fired = coding.encode_compiled(images, coding.dog_bank(), steps=1) != NEVER
+    strong = coding.intensities(torch.from_numpy(images), coding.dog_bank()) > 0
+    assert strong[:, 0, 4, 4].all()
+    assert np.array_equal(fired, strong.numpy())
+
+
+def test_of_mirrored_orientations_the_lower_wins_on_the_mirror_line():
+    half = np.random.default_rng(2).integers(0, 256, (20, 1, 7, 30), np.uint8)
+    images = np.concatenate([half, half[:, :, -2::-1]], 2)  # 13 rows, so that output row 4 is the line
+    bank = coding.gabor_bank()
+    for latency in (
+        coding.encode_compiled(images, bank, steps=15),
+        coding.encode(torch.from_numpy(images), bank, steps=15).numpy(),
+    ):
+        assert (latency[:, [1, 3], 4] == NEVER).all()
+        assert ((latency[:, [0, 2], 4] != NEVER).any(1)).mean() > 0.5  # all but the weakest
+
+
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_threads_do_not_change_a_bit(threads):
     images = np.random.default_rng(5).integers(0, 256, (1100, 12, 12), np.uint8)

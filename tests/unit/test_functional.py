@@ -75,6 +75,12 @@ def test_inhibition_keeps_the_earliest_then_the_largest_then_the_lowest_map():
     assert left.view(3, 4).tolist() == [[0, 0, 5, 0], [0, 7, 0, 0], [6.5, 0, 0, 0]]
 
 
+def test_inhibition_of_silent_maps_leaves_nothing():
+    kept, left = f.inhibit(torch.full((1, 2, 1, 1), NEVER, dtype=torch.uint8), torch.ones(1, 2, 1, 1))
+    assert (kept == NEVER).all()
+    assert (left == 0).all()
+
+
 def test_winners_are_earliest_then_largest_then_first():
     latency = torch.full((1, 3, 1, 4), 5, dtype=torch.uint8)
     potential = torch.ones(1, 3, 1, 4)
