@@ -19,14 +19,24 @@ def small(name, *, classes=3, maps=6, **options):
 
 
 def latencies(n, *, seed=0, channels=6, side=SIDE, steps=8, blank=()):
-    """Random latencies uint8 (n, C, side, side), most inputs silent; the images `blank` entirely so."""
+    """Random latencies uint8 (n, C, side, side) in a square of half the side, the rest and all of `blank` silent."""
     rng = np.random.default_rng(seed)
-    shown = np.where(
-        rng.random((n, channels, side, side)) < 0.8, 255, rng.integers(0, steps, (n, channels, side, side))
-    )
-    shown = shown.astype(np.uint8)
+    shown = np.full((n, channels, side, side), 255, np.uint8)
+    half = side // 2
+    for image, (row, col) in zip(shown, rng.integers(0, side - half + 1, (n, 2)), strict=True):
+        fired = rng.random((channels, half, half)) < 0.5
+        image[:, row : row + half, col : col + half][fired] = rng.integers(0, steps, fired.sum())
     shown[list(blank)] = 255
     return shown
+
+
+def make_selective(net, *, seed=0):
+    """Give every layer that fires maps that differ: few strong weights, many weak ones."""
+    rng = np.random.default_rng(seed)
+    for layer in net.engine.nodes:
+        if layer not in net.decision.heads:
+            shape = net.weights(layer).shape
+            net.set_weights(layer, (rng.random(shape) < 0.15).astype(np.float32))
 
 
 def fit_all(net, shown, labels):
