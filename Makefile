@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 .PHONY: train test lint bench clean
 
 train: $(VENV)/.ready ## the main job on the embedded digits
-	$(PY) train.py --dataset digits
+	$(PY) train.py --model mozafari2018 --dataset digits --epochs 4 8 150 --batch-size 300 --patience 150
 
 test: $(VENV)/.ready lint ## every test
 	$(PY) -m pytest -n 2
