@@ -112,19 +112,29 @@ def run_neuron(neurons: Neurons, n: int, threshold: float, sample: Pass) -> tupl
 
 
 @numba.njit(cache=True, nogil=True)
+def greatest_of(values: np.ndarray) -> float:
+    """Give the greatest magnitude of some numbers."""
+    found = np.float32(0)
+    for n in range(values.shape[0]):
+        found = max(found, abs(values[n]))
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
 def run_four(
     neurons: Neurons,
     first: int,
-    thresholds: np.ndarray,
+    limits: np.ndarray,
+    ceiling: float,
     sample: Pass,
     spikes: np.ndarray,
     membranes: np.ndarray,
 ) -> None:
-    """Run the IF neurons `first` ... `first + 3` side by side, so that the processor overlaps their sums."""
-    highest = np.max(neurons.peaks[first : first + 4])
-    ceiling = np.max(np.abs(thresholds[first : first + 4]))
-    limit = thresholds[first : first + 4].copy()
-    spikes[first : first + 4] = neurons.max_time
+    """Run the IF neurons `first` ... `first + 3` side by side, so that the processor overlaps their sums.
+
+    `limits` (4,): their thresholds; those of neurons that fire become infinite. `ceiling` bounds thresholds.
+    """
+    highest = greatest_of(neurons.peaks[first : first + 4])
     row_a, row_b, row_c, row_d = (
         neurons.weights[first],
         neurons.weights[first + 1],
@@ -134,13 +144,13 @@ def run_four(
     a = b = c = d = np.float32(0)
     event = 0
     while True:
-        if is_tested(sample, event) and (a > limit[0] or b > limit[1] or c > limit[2] or d > limit[3]):
+        if is_tested(sample, event) and (a > limits[0] or b > limits[1] or c > limits[2] or d > limits[3]):
             for k, membrane in enumerate((a, b, c, d)):
-                if membrane > limit[k]:
+                if membrane > limits[k]:
                     spikes[first + k] = sample.times[max(event - 1, 0)]
                     membranes[first + k] = membrane
-                    limit[k] = INFINITY
-        gap = min(min(limit[0] - a, limit[1] - b), min(limit[2] - c, limit[3] - d))
+                    limits[k] = INFINITY
+        gap = min(min(limits[0] - a, limits[1] - b), min(limits[2] - c, limits[3] - d))
         if event == sample.count or gap == INFINITY:
             break
         stop = min(sample.count, event + quiet_events(gap, highest, ceiling))
@@ -152,7 +162,8 @@ def run_four(
             d += row_d[i]
         event = stop
     for k, membrane in enumerate((a, b, c, d)):
-        if limit[k] < INFINITY:
+        if limits[k] < INFINITY:
+            spikes[first + k] = neurons.max_time
             membranes[first + k] = membrane
 
 
@@ -169,8 +180,12 @@ def forward(
         for n in range(count):
             spikes[n], membranes[n] = run_neuron(neurons, n, thresholds[n], sample)
         return
-    for n in range(0, count, 4):  # the last four overlap their neighbours where N is no multiple of 4
-        run_four(neurons, min(n, count - 4), thresholds, sample, spikes, membranes)
+    limits, ceiling = np.empty(4, np.float32), greatest_of(thresholds)
+    for n in range(0, count, 4):
+        first = min(n, count - 4)  # the last four overlap their neighbours where N is no multiple of 4
+        for k in range(4):
+            limits[k] = thresholds[first + k]
+        run_four(neurons, first, limits, ceiling, sample, spikes, membranes)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -234,7 +249,7 @@ def forward_by_input(
     limits[:] = INFINITY
     limits[: thresholds.shape[0]] = thresholds
     spikes[:] = neurons.max_time
-    highest, ceiling = np.max(neurons.peaks), np.max(np.abs(thresholds))
+    highest, ceiling = greatest_of(neurons.peaks), greatest_of(thresholds)
     event = 0
     while True:
         gap = least_gap(sums, limits, gaps)

@@ -116,7 +116,11 @@ def _rule_of(row: Mapping[str, str]) -> Rule:
     if row["method"] == "s4nn":
         return S4NN(_number(row, "t_gap"), _number(row, "lr"), ranges=_yes(row, "use_time_ranges", True))
     stdp = Additive(_yes(row, "ignore_silent"))
+    if row["method"] != "rstdp" and {"anti_ap", "anti_am"} & row.keys():
+        raise UserError(f"anti_ap, anti_am with {row['method']}; only rstdp has rates of punishment")
     if row.get("stdp") == "multiplicative":
+        if "beta" not in row:
+            raise UserError("multiplicative STDP without beta; give it, 1 for instance")
         stdp = Multiplicative(_number(row, "beta"), _number(row, "w_min"), _number(row, "w_max"))
     ap, am = _number(row, "ap"), _number(row, "am")
     if row["method"] == "rstdp":

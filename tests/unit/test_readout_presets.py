@@ -54,6 +54,11 @@ def test_fields_that_no_published_setting_uses():
     readout = readout_of(row)
     assert (readout.layer.leak, readout.layer.std, readout.dropout.inputs) == (0.5, None, 0.1)
     assert (readout.rule.stdp.beta, readout.rule.stdp.high) == (2, 1)
+    with pytest.raises(UserError, match="only rstdp has rates of punishment"):
+        readout_of(row | {"anti_ap": "-0.1"})
+    del row["beta"]
+    with pytest.raises(UserError, match="without beta"):
+        readout_of(row)
 
 
 def test_unknown_names_list_the_near_ones():
