@@ -8,6 +8,7 @@ net.predict(latencies)
 """
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ import numpy as np
 
 from firstspike import checkpoint
 from firstspike.backend import choose
-from firstspike.data.cache import cached_array
+from firstspike.data.cache import array_digest, cached_array
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
 from firstspike.describe import to_plain
@@ -28,6 +29,7 @@ from firstspike.layers import Decision, Description, Layer, Phase
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
 
+ORDERED = ("rates", "convergence")  # fields of a record whose names have an order
 STALLED = 5  # epochs behind the best one after which a supervised phase ends
 
 
@@ -74,6 +76,16 @@ class Keeper:
         """Place of a checkpoint."""
         return Path(self.folder) / "checkpoints" / f"{name}.safetensors"
 
+    @property
+    def inputs(self) -> Path | None:
+        """Where the inputs of a phase lie while it runs, if they are too large for memory."""
+        return None if self.folder is None else Path(self.folder) / "inputs"
+
+    def drop_inputs(self) -> None:
+        """Remove the inputs of a phase that is over."""
+        if self.inputs is not None:
+            shutil.rmtree(self.inputs, ignore_errors=True)
+
     def save(
         self, name: str, net: "NetworkTrainer", state: Mapping[str, np.ndarray], position: Position
     ) -> None:
@@ -83,16 +95,25 @@ class Keeper:
                 "model": net.name,
                 "settings": dict(self.settings),
                 "network": {**net.made(), "encoder": dict(self.encoder)},
-                "position": asdict(position),
+                "position": to_jsonable(position),
             }
             checkpoint.save(self.path(name), state, meta)
 
 
+def to_jsonable(position: Position) -> dict[str, Any]:
+    """A position for a checkpoint's description, which sorts names: what has an order is written as pairs."""
+    records = [asdict(record) for record in position.records]
+    pairs = [{name: list(record[name].items()) for name in ORDERED} for record in records]
+    return {**asdict(position), "records": [a | b for a, b in zip(records, pairs, strict=True)]}
+
+
 def load_position(meta: Mapping[str, Any]) -> Position:
     """The position in a checkpoint's description."""
-    position = dict(meta["position"])
-    position["records"] = [EpochRecord(**record) for record in position["records"]]
-    return Position(**position)
+    records = [
+        EpochRecord(**{**record, **{name: dict(record[name]) for name in ORDERED}})
+        for record in meta["position"]["records"]
+    ]
+    return Position(**{**meta["position"], "records": records})
 
 
 class NetworkTrainer:
@@ -263,17 +284,18 @@ class NetworkTrainer:
         epochs, keeper = epochs or self.epochs(), keeper or Keeper()
         position, callbacks = position or Position(), tuple(callbacks)
         best: dict[str, np.ndarray] | None = None
+        if not position.records:
+            keeper.save("last", self, self.state_dict(), position)
         for number in range(position.phase, len(self.phases)):
             phase = self.phases[number]
             if position.phase != number:
                 position.phase, position.epoch = number, 0
-            if self._ends(phase, position, epochs, patience):
+            if self._ends(phase, position, epochs, patience):  # resumed behind it, or no epochs asked for
+                keeper.save(phase, self, self.state_dict(), position)
                 continue
             tell(callbacks, "on_phase_start", phase, epochs[phase])
-            seen, held = (
-                self._seen(phase, samples, keeper),
-                validation and self._seen(phase, validation, keeper),
-            )
+            seen = self._seen(phase, samples, keeper)
+            held = self._seen(phase, validation, keeper) if validation else None
             while not self._ends(phase, position, epochs, patience):
                 record = self._epoch(phase, position.epoch, epochs[phase], samples, seen, callbacks)
                 record = self._validated(phase, record, held, validation, position)
@@ -285,6 +307,7 @@ class NetworkTrainer:
                 keeper.save("last", self, self.state_dict(), position)
                 tell(callbacks, "on_epoch", record)
             keeper.save(phase, self, self.state_dict(), position)
+            keeper.drop_inputs()
             tell(callbacks, "on_phase_end", phase)
         if best is None and position.best_epoch >= 0 and keeper.folder is not None:
             best = checkpoint.load(keeper.path("best"))[0]
@@ -304,11 +327,11 @@ class NetworkTrainer:
         shape = self.inputs(phase, samples.latencies[:1]).shape[1:]
         large = math.prod((n, *shape)) > (keeper.memory_budget or math.inf)
         return cached_array(
-            f"{phase} of {self.name} {id(samples)}",
+            f"{phase} of {self.name} {array_digest(samples.rows)}",
             (n, *shape),
             np.uint8,
             lambda rows: self.inputs(phase, samples.take(rows)),
-            folder=keeper.folder / "inputs" if large and keeper.folder else None,
+            folder=keeper.inputs if large else None,
             name=phase,
             memory_budget=keeper.memory_budget,
         )
@@ -364,7 +387,7 @@ class NetworkTrainer:
         if not self.engine.phase(phase).supervised:
             return record
         accuracy = float(position.epoch)
-        if validation is not None and held is not None and len(validation):
+        if validation is not None and held is not None:
             answers = self.engine.answers_from(phase, held)
             accuracy = float((answers == validation.labels).mean())
             silent = float((answers < 0).mean())

@@ -7,12 +7,23 @@ python train.py --evaluate runs/deep2024/mnist/20260101-120000
 
 import argparse
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+if __name__ == "__main__":  # what follows takes a second to import; an interrupt in it needs no traceback
+
+    def leave(*_: object) -> None:
+        """End at once."""
+        os.write(2, b"\ninterrupted: nothing was begun\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
 
 import numpy as np
 import yaml
@@ -21,7 +32,7 @@ from firstspike import checkpoint
 from firstspike.data import DataMissing, Dataset, load
 from firstspike.data.samples import Parts, Selection, encoded
 from firstspike.errors import UserError
-from firstspike.files import make_folder
+from firstspike.files import make_folder, write_refusal
 from firstspike.report.activation import ActivationMaps
 from firstspike.report.callbacks import HistoryFile
 from firstspike.report.console import Console
@@ -37,12 +48,9 @@ from utils import choose_device, human_duration, write_text
 
 WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
 # Options that say how a run is carried out, not what it computes: they may differ when it is resumed.
+ACTIONS = ("resume", "evaluate", "config", "print_config", "list_models")
 NOT_COMPUTED = (
-    "resume",
-    "evaluate",
-    "config",
-    "print_config",
-    "list_models",
+    *ACTIONS,
     "run_dir",
     "threads",
     "device",
@@ -160,12 +168,33 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     model = first.model if named(arguments, "--model") else given.get("model", first.model)
     if not first.list_models:
         add_model_options(parser, get_model(model))
-    known = {action.dest for action in parser._actions}
-    for name in given:
-        if name not in known:
-            raise UserError(f"{first.config}: unknown option {name}")
-    parser.set_defaults(**given, model=model)
-    return vars(parser.parse_args(arguments))
+    try:
+        stated = as_arguments(given, parser)
+        parser.parse_args(stated)
+    except UserError as error:
+        raise UserError(f"{first.config}: {error}") from error
+    return vars(parser.parse_args([*stated, *arguments]))
+
+
+def as_arguments(given: Mapping[str, Any], parser: Parser) -> list[str]:
+    """Options of a file as they stand on a command line, so that both are checked alike."""
+    actions = {a.dest: a for a in parser._actions if a.dest not in (*ACTIONS, "help")}
+    arguments = []
+    for name, value in given.items():
+        if name not in actions:
+            raise UserError(f"unknown option {name}")
+        action = actions[name]
+        if isinstance(action, argparse.BooleanOptionalAction):
+            arguments += [] if value is None else [action.option_strings[not value]]
+        elif action.nargs == 0:
+            if not isinstance(value, bool):
+                raise UserError(f"option {name}: {value!r} given, true or false needed")
+            arguments += [action.option_strings[0]] * value
+        elif isinstance(value, list) and action.nargs == "+":
+            arguments += [action.option_strings[0], *map(str, value)]
+        elif value is not None:
+            arguments.append(f"{action.option_strings[0]}={value}")
+    return arguments
 
 
 def named(arguments: Sequence[str], option: str) -> bool:
@@ -337,18 +366,34 @@ def polarities(channels: int, planes: int) -> tuple[list[list[int]], list[list[i
     return kinds[0], kinds[1]
 
 
-def train(options: Mapping[str, Any], folder: Path, say: Callable[[str], None], *, resumed: bool) -> Path:
-    """Train in a run folder, from the beginning or from its last checkpoint, and report."""
+def resume(options: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> None:
+    """Go on where a run was left; a finished one reports again."""
     experiment = prepare(options, say)
-    net, position = experiment.net, Position()
+    position, last = Position(), Keeper(folder).path("last")
+    if last.exists():
+        position = take_over(experiment.net, last, computed(options))
+    train(options, experiment, folder, position, say)
+
+
+def take_over(net: NetworkTrainer, place: Path, settings: Mapping[str, Any]) -> Position:
+    """Load a checkpoint of a run with the same settings; returns the position that it holds."""
+    state, meta = checkpoint.load(place)
+    checkpoint.check(meta, model=net.name, settings=settings)
+    net.load_state_dict(state)
+    return load_position(meta)
+
+
+def train(
+    options: Mapping[str, Any],
+    experiment: Experiment,
+    folder: Path,
+    position: Position,
+    say: Callable[[str], None],
+) -> None:
+    """Train in a run folder from a position on, and report."""
+    net, settings = experiment.net, computed(options)
     epochs = net.epochs(options["epochs"])
-    settings = computed(options)
     keeper = Keeper(folder, settings, about_encoder(experiment.encoder), budget(options))
-    if resumed and keeper.path("last").exists():
-        state, meta = checkpoint.load(keeper.path("last"))
-        checkpoint.check(meta, model=net.name, settings=settings)
-        net.load_state_dict(state)
-        position = load_position(meta)
     write_text(folder / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
     run = watched(options, experiment, folder, epochs)
     callbacks = [Console(sys.stdout), HistoryFile(folder / "history.csv", position.records)]
@@ -368,7 +413,6 @@ def train(options: Mapping[str, Any], folder: Path, say: Callable[[str], None], 
     )
     answers = report(options, experiment, run, folder, position, say)
     tell(callbacks, "on_run_end", Outcome(answers))
-    return folder
 
 
 def report(
@@ -399,21 +443,15 @@ def report(
     return answers
 
 
-def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) -> Path:
+def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) -> None:
     """Report on the best network of a run, without training."""
-    experiment = prepare(options, say)
-    keeper = Keeper(run)
-    best = next(
-        (keeper.path(name) for name in ("best", "last") if keeper.path(name).exists()), keeper.path("best")
-    )
-    state, meta = checkpoint.load(best)
-    settings = computed(options)
-    checkpoint.check(meta, model=experiment.net.name, settings=settings)
-    experiment.net.load_state_dict(state)
+    experiment, keeper, settings = prepare(options, say), Keeper(run), computed(options)
+    position = take_over(experiment.net, keeper.path("last"), settings)  # knows the whole history
+    if position.best_epoch >= 0:
+        take_over(experiment.net, keeper.path("best"), settings)
     folder = make_folder(options["run_dir"] or run)
     watch = watched(options, experiment, folder, experiment.net.epochs(options["epochs"]))
-    report(options, experiment, watch, folder, load_position(meta), say)
-    return folder
+    report(options, experiment, watch, folder, position, say)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -421,14 +459,21 @@ def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) 
 
 def new_folder(options: Mapping[str, Any], dataset: str) -> Path:
     """A fresh run folder: RUNS/model/data set/time."""
-    place = (
+    place = make_folder(
         Path(options["run_dir"] or "runs")
         / options["model"]
         / dataset.replace(":", "-").replace("/", "-").strip("-")
     )
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
-    return make_folder(next(place / name for name in names if not (place / name).exists()))
+    for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 1000))):
+        try:
+            (place / name).mkdir()
+        except FileExistsError:  # another run began in the same second
+            continue
+        except OSError as error:
+            raise write_refusal(place / name, error) from error
+        return place / name
+    raise UserError(f"{place}: a thousand runs began in this second: try again")
 
 
 def kept(run: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -447,8 +492,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: continue with --resume and the run's folder", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted: {interrupt or 'nothing was begun'}", file=sys.stderr)
         return 130
 
 
@@ -457,43 +502,43 @@ def command(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     if options["list_models"]:
         print(*list_models(), sep="\n")
-    elif options["resume"] or options["evaluate"]:
-        run = options["resume"] or options["evaluate"]
-        options = kept(run, arguments)
-        (
-            train(options, Path(run), print, resumed=True)
-            if options["resume"]
-            else evaluate(options, Path(run), print)
-        )
+    elif options["resume"] and options["evaluate"]:
+        raise UserError("--resume and --evaluate: give one of them")
+    elif options["evaluate"]:
+        evaluate(kept(options["evaluate"], arguments), Path(options["evaluate"]), print)
+    elif options["resume"]:
+        with resumable(Path(options["resume"])):
+            resume(kept(options["resume"], arguments), Path(options["resume"]), print)
     elif options["print_config"]:
-        settings = computed(options)
-        print(yaml.safe_dump(settings, sort_keys=False), end="")
+        print(yaml.safe_dump(computed(options), sort_keys=False), end="")
     else:
-        start(options)
+        start(options, print)
     return 0
 
 
-def start(options: dict[str, Any]) -> None:
-    """A new run in a folder of its own; the folder goes where the run fails before it has begun."""
-    if options["dataset"] is None:
-        options = {**options, "dataset": find_dataset({**options, "dataset": None}, print).name}
+def start(options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """A new run in a folder of its own, made when everything else is ready."""
+    experiment = prepare(options, say)
+    options = {**options, "dataset": options["dataset"] or experiment.dataset.name}
+    experiment.net.epochs(options["epochs"])
     folder = new_folder(options, options["dataset"])
     try:
-        train(options, folder, print, resumed=False)
-    except UserError:
-        if not (folder / "config.yaml").exists():
-            remove_empty(folder)
-        raise
+        with resumable(folder):
+            train(options, experiment, folder, Position(), say)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # if nothing has been written into it
 
 
-def remove_empty(folder: Path) -> None:
-    """Remove a folder and the empty ones above it."""
-    for place in (folder, *folder.parents[:2]):
-        try:
-            place.rmdir()
-        except OSError:
-            return
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """An interrupt says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"go on with --resume {folder}") from interrupt
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
