@@ -51,6 +51,14 @@ def test_a_bank_is_its_settings(name):
     assert bank.digest not in others
 
 
+@pytest.mark.parametrize("name", coding.BANKS)
+def test_encoding_copies_nothing_to_the_host(name):
+    bank = coding.BANKS[name]()
+    images = torch.empty(4, bank.planes, 28, 28, dtype=torch.uint8, device="meta")
+    height, width = bank.output_size(28, 28)
+    assert coding.encode(images, bank, steps=15).shape == (4, len(bank.kernels) * bank.planes, height, width)
+
+
 def test_colour_channels_are_one_filter_on_one_plane():
     images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     images[0, 1, 10:20, 12:15] = 255

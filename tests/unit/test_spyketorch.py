@@ -210,6 +210,11 @@ def test_the_absolute_value_comes_after_the_threshold():
     assert filter(torch.tensor([[[[3.0, 7.0]]]])).flatten().tolist() == [3, 0]
 
 
+def test_a_response_equal_to_the_threshold_stays():
+    filter = utils.Filter([torch.ones(1, 1)], thresholds=5)
+    assert filter(torch.tensor([[[[4.0, 5.0, 6.0]]]])).flatten().tolist() == [0, 5, 6]
+
+
 def test_kernels_that_see_all_three_colours():
     image = torch.rand(1, 3, 8, 8)
     kernels = [utils.DoGKernel(3, 1, 2), utils.DoGKernel(5, 1, 2)]
