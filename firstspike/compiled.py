@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.kernels import conv, decision, joint, spikes, winners
+from firstspike.kernels import conv, decision, final, joint, spikes, winners
 from firstspike.kernels.vector import padded
 from firstspike.layers import RSTDP, STDP, Conv, Pool, Shape
 
@@ -50,6 +50,7 @@ class ThresholdLayer:
             np.zeros(fan_in * g.lanes, np.int32),
             np.zeros(1),
             np.zeros(2, np.int64),
+            np.arange(fan_in, dtype=np.int32).reshape(g.channels, -1).T.ravel(),
         )
 
     @property
@@ -75,10 +76,10 @@ class ThresholdLayer:
     ) -> np.ndarray:
         """Pooled latencies uint8 (N, M, R, Q); untimed, a neuron that fires is dated to the last step."""
         window = pooling(self.geometry, pool)
-        looks = np.arange(steps) if timed else np.array([steps - 1])
         out = np.empty((len(latencies), self.geometry.maps, window.rows, window.cols), np.uint8)
         threshold = float(self.layer.threshold)
-        spikes.propagate(latencies, self.geometry, self.synapses, threshold, steps, looks, window, out)
+        run = spikes.propagate if timed else final.reach
+        run(latencies, self.geometry, self.synapses, threshold, steps, window, out)
         return out
 
     def learn(

@@ -40,15 +40,17 @@ class Geometry(NamedTuple):
 class Synapses(NamedTuple):
     """Weights of a layer, float32 (M, C, K, K), and their integer image.
 
-    ``screen`` int32 (L / 32 * F * 32,): block after block of 32 maps, and in it row ``(c * K + i) * K + j`` of each;
+    ``screen`` int32 (L / 32 * F * 32,): block after block of 32 maps, and in it row ``(i * K + j) * C + c`` of each;
     ``scale`` float64 (1,), units of the screen in a weight of 1; ``bounds`` int64 (2,): the largest screened weight,
-    and the largest error of a screened potential, in units.
+    and the largest error of a screened potential, in units; ``index`` int32 (F,): where each row's
+    weight stands in its map.
     """
 
     weight: np.ndarray
     screen: np.ndarray
     scale: np.ndarray
     bounds: np.ndarray
+    index: np.ndarray
 
 
 class Plasticity(NamedTuple):
@@ -95,10 +97,11 @@ def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
         synapses.scale[0],
         synapses.bounds,
     )
+    index = synapses.index
     first = m // LANES * LANES * weights.size + m % LANES
     total, error, ceiling = 0.0, 0.0, 0.0
     for row in range(weights.size):
-        exact = weights[row] * scale
+        exact = weights[index[row]] * scale
         unit = np.rint(exact)
         total += abs(unit)
         error += abs(unit - exact)
@@ -159,26 +162,26 @@ def clear_lists(g: Geometry, field: Field) -> None:
 def append_inputs(g: Geometry, field: Field, first: int, last: int) -> None:
     """Append the inputs ``order[first:last]`` to the list of every position that sees them."""
     lists, end, order = field.lists, field.end, field.order
-    pad, kernel, rows, cols = g.pad, g.kernel, g.rows, g.cols
+    channels, pad, kernel, rows, cols = g.channels, g.pad, g.kernel, g.rows, g.cols
     for e in range(first, last):
         code = order[e]
         c, y, x = code >> 24, (code >> 12 & 4095) + pad, (code & 4095) + pad
         left, right = max(0, x - kernel + 1), min(cols, x + 1)
         for r in range(max(0, y - kernel + 1), min(rows, y + 1)):
-            row = (c * kernel + y - r) * kernel + x - left
+            row = ((y - r) * kernel + x - left) * channels + c
             for place in range(r * cols + left, r * cols + right):
                 lists[end[place]] = row
                 end[place] += 1
-                row -= 1
+                row -= channels
 
 
 @compiled
-def tally(g: Geometry, weight: np.ndarray, field: Field, m: int, place: int) -> float:
+def tally(g: Geometry, synapses: Synapses, field: Field, m: int, place: int) -> float:
     """Potential of one neuron in float64, summed in the order of its list: right to within ``DOUBT``."""
-    weights = weight[m].ravel()
+    weights, index = synapses.weight[m].ravel(), synapses.index
     total = 0.0
     for e in range(place * weights.size, field.summed[place]):
-        total += weights[field.lists[e]]
+        total += weights[index[field.lists[e]]]
     return total
 
 
@@ -201,7 +204,7 @@ def certify(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, place:
 def exceeds(
     latency: np.ndarray,
     g: Geometry,
-    weight: np.ndarray,
+    synapses: Synapses,
     field: Field,
     m: int,
     place: int,
@@ -209,7 +212,7 @@ def exceeds(
     threshold: float,
 ) -> bool:
     """Whether a neuron's potential is larger than the threshold, decided in float64."""
-    potential = tally(g, weight, field, m, place)
+    potential = tally(g, synapses, field, m, place)
     if abs(potential - threshold) < DOUBT:
-        potential = certify(latency, g, weight, m, place, step)
+        potential = certify(latency, g, synapses.weight, m, place, step)
     return potential > threshold

@@ -6,8 +6,9 @@ import numpy as np
 
 from firstspike.kernels.conv import Geometry, Plasticity, Synapses, make_field
 from firstspike.kernels.decision import Head, clip_head, decide, look, make_view, reinforce
+from firstspike.kernels.final import make_cells, reach_one
 from firstspike.kernels.jit import compiled
-from firstspike.kernels.spikes import Window, make_spread, spread_spikes
+from firstspike.kernels.spikes import Window
 from firstspike.kernels.winners import Competition, clip_all, find_winners, make_candidates, stdp
 
 
@@ -57,7 +58,7 @@ def learn_together(
     """
     g, steps = lower.geometry, lower.competition.steps
     field, found = make_field(g, steps), make_candidates(g)
-    spread = make_spread(g, np.full(1, steps - 1, np.int64))
+    cells = make_cells(g)
     spikes = np.empty((g.maps, lower.window.rows, lower.window.cols), np.uint8)
     view = make_view(upper.geometry, upper.head, g.maps)
     chosen = np.empty((lower_winners.shape[1], 4), np.int64)
@@ -65,7 +66,7 @@ def learn_together(
         count = find_winners(latencies[n], g, lower.synapses, lower.competition, field, found, chosen)
         lower_winners[n] = chosen[:, :3]
         threshold = lower.competition.threshold
-        spread_spikes(latencies[n], g, lower.synapses, threshold, steps, lower.window, field, spread, spikes)
+        reach_one(latencies[n], g, lower.synapses, threshold, steps, lower.window, cells, spikes)
         look(spikes, upper.geometry, steps, view)
         decide(upper.geometry, upper.head, view, upper_winners[n])
         if upper_winners[n, 0] < 0:

@@ -78,7 +78,7 @@ def make_candidates(g: Geometry) -> Candidates:
 def comes_before(
     latency: np.ndarray,
     g: Geometry,
-    weight: np.ndarray,
+    synapses: Synapses,
     field: Field,
     step: int,
     m: int,
@@ -87,9 +87,11 @@ def comes_before(
     there: int,
 ) -> bool:
     """Whether neuron (m, place) beats (n, there): larger potential in float64, then lower (map, row, column)."""
-    lead = tally(g, weight, field, m, place) - tally(g, weight, field, n, there)
+    lead = tally(g, synapses, field, m, place) - tally(g, synapses, field, n, there)
     if abs(lead) < DOUBT:
-        lead = certify(latency, g, weight, m, place, step) - certify(latency, g, weight, n, there, step)
+        lead = certify(latency, g, synapses.weight, m, place, step) - certify(
+            latency, g, synapses.weight, n, there, step
+        )
     return lead > 0 or (lead == 0 and (m, place) < (n, there))
 
 
@@ -108,7 +110,7 @@ def strongest_map(
         for m in range(block * LANES, min((block + 1) * LANES, g.maps)):
             if sums[at + m % LANES] < limit:
                 continue
-            if best < 0 or comes_before(latency, g, synapses.weight, field, step, m, place, best, place):
+            if best < 0 or comes_before(latency, g, synapses, field, step, m, place, best, place):
                 best = m
     return best
 
@@ -167,7 +169,7 @@ def fire_step(
             continue
         best = strongest_map(latency, g, synapses, field, place, step, peak[place])
         doubtful = peak[place] - slack <= border
-        if doubtful and not exceeds(latency, g, synapses.weight, field, best, place, step, threshold):
+        if doubtful and not exceeds(latency, g, synapses, field, best, place, step, threshold):
             continue
         closed[place] = True
         found.place[n], found.map[n], found.potential[n] = place, best, peak[place]
@@ -192,7 +194,7 @@ def best_candidate(
         if found.potential[a] >= found.potential[leader] - 2 * synapses.bounds[1] and comes_before(
             latency,
             g,
-            synapses.weight,
+            synapses,
             field,
             step,
             found.map[a],
