@@ -177,13 +177,17 @@ def test_first_weights(run):
 
 
 def single_pass(index, times, weights, thresholds, tau, max_time, mask_in, mask_out):
-    """Run one recorded pass; give the input times that a rule sees, spikes and membranes."""
+    """Run one recorded pass; give the input times that a rule sees, spikes and membranes.
+
+    The helpers run as plain Python: numba (0.68) crashes on the named tuple that a function returns when it
+    is loaded from its cache after another cached function that contains it.
+    """
     neurons = kernels.Neurons(weights, peaks(weights), tau, np.float32(max_time), True)
-    sample = kernels.open_pass(index.astype(np.int32), times, np.float32(max_time), True)
+    sample = kernels.open_pass.py_func(index.astype(np.int32), times, np.float32(max_time), True)
     spikes, membranes = np.empty_like(thresholds), np.empty_like(thresholds)
     kernels.forward(neurons, thresholds, sample, spikes, membranes)
     drop_outputs(mask_out, np.float32(max_time), spikes, membranes)
-    seen, moments = seen_events(sample.index, sample.times, sample.count, mask_in)
+    seen, moments = seen_events.py_func(sample.index, sample.times, sample.count, mask_in)
     dense = np.full(weights.shape[1], max_time, np.float32)
     dense[seen] = moments
     return dense, spikes, membranes
