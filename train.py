@@ -492,6 +492,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"train.py: not enough memory: {error or 'take fewer images or maps'}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interrupt:
         print(f"\ninterrupted: {interrupt or 'nothing was begun'}", file=sys.stderr)
         return 130
@@ -527,7 +530,8 @@ def start(options: dict[str, Any], say: Callable[[str], None]) -> None:
             train(options, experiment, folder, Position(), say)
     finally:
         with suppress(OSError):
-            folder.rmdir()  # if nothing has been written into it
+            for place in (folder, *folder.parents[:2]):  # as far as nothing has been written into them
+                place.rmdir()
 
 
 @contextmanager
