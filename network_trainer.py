@@ -126,6 +126,7 @@ class NetworkTrainer:
     layers: ClassVar[tuple[Layer, ...]] = ()
     plan: ClassVar[tuple[Phase, ...]] = ()
     decision: ClassVar[Decision] = Decision()
+    filters: ClassVar[str] = "dog"  # of its encoder, for images in grey
 
     def __init__(
         self,
@@ -165,6 +166,7 @@ class NetworkTrainer:
             Description(self.layers, self.plan, self.decision)
             .with_options(self.options)
             .for_classes(self.classes)
+            .for_input(self.shape)
         )
 
     def made(self) -> dict[str, Any]:
@@ -324,13 +326,13 @@ class NetworkTrainer:
     def _seen(self, phase: str, samples: Samples, keeper: Keeper) -> np.ndarray:
         """What the phase's learning layer sees of the samples: the frozen layers run once."""
         n = len(samples.rows)
-        shape = self.inputs(phase, samples.latencies[:1]).shape[1:]
+        shape = self.engine.enough(phase, samples.latencies[:1]).shape[1:]
         large = math.prod((n, *shape)) > (keeper.memory_budget or math.inf)
         return cached_array(
             f"{phase} of {self.name} {array_digest(samples.rows)}",
             (n, *shape),
             np.uint8,
-            lambda rows: self.inputs(phase, samples.take(rows)),
+            lambda rows: self.engine.enough(phase, samples.take(rows)),
             folder=keeper.inputs if large else None,
             name=phase,
             memory_budget=keeper.memory_budget,
@@ -351,7 +353,7 @@ class NetworkTrainer:
         if samples.copies:
             copies = samples.copies
             labels = np.concatenate([labels, labels])
-            shown = Altered(seen, lambda rows: self.inputs(phase, copies(epoch, rows)))
+            shown = Altered(seen, lambda rows: self.engine.enough(phase, copies(epoch, rows)))
 
         def report(done: int, right: int, silent: int) -> None:
             tally[:] += right, silent

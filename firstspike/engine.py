@@ -76,9 +76,9 @@ class LayerRates:
                 self.start[REWARD_RATES.index(name)] = rate
                 self.reward[REWARD_RATES.index(name)] = rate
 
-    def adapt(self, right: float, wrong: float) -> None:
-        """Set the current R-STDP rates from the shares of right and wrong answers of a window."""
-        self.reward[:] = self.start * np.array([wrong, wrong, right, right])
+    def adapt(self, right: float, wrong: float, *, least: float = 0.0) -> None:
+        """Set the current R-STDP rates from the shares of right and wrong answers of a window; `least` of them stay."""
+        self.reward[:] = self.start * (least + (1 - least) * np.array([wrong, wrong, right, right]))
 
     def current(self) -> dict[str, float]:
         """The rates in force, by name."""
@@ -105,15 +105,14 @@ class Engine:
         workers: int | None = None,
         backend: Backend | None = None,
     ) -> None:
-        self.layers, self.decision, self.shape, self.steps = layers, decision, shape, steps
+        self.layers, self.decision, self.shape, self.steps, self.seed = layers, decision, shape, steps, seed
         self.phases = {phase.name: phase for phase in phases}
         self.workers = workers or threads.available()
         self.backend = backend or Backend()
         self.nodes: dict[str, ThresholdLayer | DecisionLayer] = {}
         self.rates: dict[str, LayerRates] = {}
         for layer, below in convolutions(layers, shape):
-            kind = self.backend.decision if layer.threshold is None else self.backend.threshold
-            node = self.nodes[layer.name] = kind(layer, below)
+            node = self.nodes[layer.name] = self._kind(layer)(layer, below)
             size = node.geometry.maps, node.geometry.channels, layer.kernel, layer.kernel
             node.weights = (
                 stream(seed, "weights", layer.name).normal(layer.mean, layer.std, size).astype(np.float32)
@@ -123,6 +122,13 @@ class Engine:
             )
         self.epochs = {phase.name: 0 for phase in phases}
         self.windows = {phase.name: 0 for phase in phases}
+        self.timed = any(fires(self.nodes[head]) for head in decision.heads)
+
+    def _kind(self, layer: Conv) -> Callable:
+        """How a layer is made."""
+        if layer.threshold is None:
+            return self.backend.decision
+        return self.backend.first if layer.name in self.decision.heads else self.backend.threshold
 
     # --- weights and state ---------------------------------------------------------------------------------------
 
@@ -255,8 +261,17 @@ class Engine:
         return out
 
     def inputs(self, phase: str, latencies: np.ndarray) -> np.ndarray:
-        """What the lowest learning layer of a phase sees: the frozen layers below, run once."""
-        return self.before(self.learning(phase)[0], self.check(latencies))
+        """What the lowest learning layer of a phase learns from: the frozen layers below, run once."""
+        return self._learnt_from(phase, latencies, timed=True)
+
+    def enough(self, phase: str, latencies: np.ndarray) -> np.ndarray:
+        """As `inputs`, but without time where it makes no difference: a decision layer sees only what has fired."""
+        timed = self.timed or self.learning(phase)[0] not in self.decision.heads
+        return self._learnt_from(phase, latencies, timed=timed)
+
+    def _learnt_from(self, phase: str, latencies: np.ndarray, *, timed: bool) -> np.ndarray:
+        seen = self.before(self.learning(phase)[0], self.check(latencies), timed=timed)
+        return earliest_map(seen) if self.phase(phase).exclusive else seen
 
     def learning(self, phase: str) -> list[str]:
         """Names of the layers that learn in a phase, from the input upwards."""
@@ -267,14 +282,15 @@ class Engine:
     def predict(self, latencies: np.ndarray) -> np.ndarray:
         """Answers int64 (N,), -1 = silent."""
         latencies = self.check(latencies)
+        head = self.decision.heads[0]
         return self._answers(
-            latencies, lambda rows: self._run(self.layers, latencies[rows], self.decision.heads[0], False)[0]
+            latencies, lambda rows: self._run(self.layers, latencies[rows], head, self.timed)[0]
         )
 
     def answers_from(self, phase: str, inputs: np.ndarray) -> np.ndarray:
         """Answers int64 (N,) from what the learning layer of a phase sees."""
         tail, head = self._from(self.learning(phase)[0]), self.decision.heads[0]
-        return self._answers(inputs, lambda rows: self._run(tail, inputs[rows], head, False)[0])
+        return self._answers(inputs, lambda rows: self._run(tail, inputs[rows], head, self.timed)[0])
 
     def _from(self, name: str) -> tuple[Layer, ...]:
         """The layers from one on; the one that holds the branch where it is in one."""
@@ -308,7 +324,7 @@ class Engine:
         scores = np.empty((len(latencies), heads[0].geometry.maps // group), np.float32)
 
         def work(rows: slice) -> None:
-            x = self._run(self.layers, latencies[rows], self.decision.heads[0], False)[0]
+            x = self._run(self.layers, latencies[rows], self.decision.heads[0], self.timed)[0]
             scores[rows] = np.mean([h.scores(x, steps=self.steps, group=group) for h in heads], axis=0)
             votes = [self.votes(h.decide(x, steps=self.steps)) for h in heads]
             answers = elect(np.stack(votes), self.decision)
@@ -451,6 +467,7 @@ class Engine:
         names, rules = self.learning(phase), self.phase(phase).rules
         group, chosen = self.decision.group, {}
         if set(names) <= set(self.decision.heads):
+            kept = self._kept(phase)
             for name in names:
                 chosen[name], clipped[name] = self.nodes[name].learn(
                     inputs,
@@ -460,6 +477,7 @@ class Engine:
                     steps=self.steps,
                     group=group,
                     clipped=clipped[name],
+                    **kept,
                 )
             return chosen
         lower, upper = names
@@ -485,6 +503,15 @@ class Engine:
         clipped[lower], clipped[upper] = turn.clipped
         return chosen
 
+    def _kept(self, phase: str) -> dict[str, np.ndarray]:
+        """The maps that take part in this epoch of a phase with dropout: a function of (seed, phase, epoch)."""
+        share = self.phase(phase).dropout
+        if not share:
+            return {}
+        draws = stream(self.seed, "dropout", phase, self.epochs[phase])
+        maps = self.nodes[self.learning(phase)[0]].geometry.maps
+        return {"kept": np.flatnonzero(draws.random(maps) >= share)}
+
     def _pool_between(self, lower: str) -> Pool:
         """The pooling behind a layer that learns together with the decision layer above it."""
         position = next(
@@ -508,7 +535,7 @@ class Engine:
         self.windows[phase] += 1
         adapted = self.turn(phase) if self.phase(phase).turns == "original" else self.learning(phase)
         for name in adapted:
-            self.rates[name].adapt(right, wrong)
+            self.rates[name].adapt(right, wrong, least=self.phase(phase).rules[name].adaptive_min)
 
 
 def fires(node: ThresholdLayer | DecisionLayer) -> bool:
@@ -529,6 +556,13 @@ def pool_latency(latencies: np.ndarray, pool: Pool) -> np.ndarray:
         for j in range(pool.window)
     ]
     return np.minimum.reduce(views)
+
+
+def earliest_map(latencies: np.ndarray) -> np.ndarray:
+    """Pointwise inhibition of spikes: the earliest map of each place stays, of several the lowest."""
+    first = latencies.argmin(axis=1)[:, None]
+    others = np.arange(latencies.shape[1])[:, None, None] != first
+    return np.where(others, np.uint8(SILENT), latencies)
 
 
 def elect(votes: np.ndarray, decision: Decision) -> np.ndarray:

@@ -20,6 +20,7 @@ from firstspike.kernels.jit import compiled
 from firstspike.kernels.vector import LANES
 
 ROOM = 2.0**31 - 2.0**20  # what the screened weights of a map may sum to
+ALL_SILENT = np.uint64(2**64 - 1)  # eight latencies of 255
 DOUBT = 1e-9  # two float64 sums of the same weights in different orders are much nearer than this
 
 
@@ -64,8 +65,9 @@ class Plasticity(NamedTuple):
 class Field(NamedTuple):
     """Scratch memory of one image in one layer; nothing in it outlives the image."""
 
-    active: np.ndarray  # int64 (C * H * W + 1,) inputs that fire, packed: channel << 24 | row << 12 | column
-    order: np.ndarray  # int64 (C * H * W + 1,) the same in time order
+    codes: np.ndarray  # int64 (C * H * W,) every input, packed: channel << 24 | row << 12 | column
+    active: np.ndarray  # int64 (C * H * W + 1,) flat indices of the inputs that fire
+    order: np.ndarray  # int64 (C * H * W + 1,) codes of those in time order
     start: np.ndarray  # int64 (T + 2,) where each step begins in `order`
     lists: np.ndarray  # uint16 (P * F,) screen rows of the inputs of each position, in time order
     end: np.ndarray  # int64 (P,) end of each position's list
@@ -74,10 +76,24 @@ class Field(NamedTuple):
 
 
 @compiled
+def pack_inputs(g: Geometry, codes: np.ndarray) -> None:
+    """The inputs of a layer in flat order, packed as channel << 24 | row << 12 | column."""
+    n = 0
+    for c in range(g.channels):
+        for y in range(g.height):
+            for x in range(g.width):
+                codes[n] = c << 24 | y << 12 | x
+                n += 1
+
+
+@compiled
 def make_field(g: Geometry, steps: int) -> Field:
     """Allocate the scratch memory of a layer."""
     inputs, places = g.channels * g.height * g.width + 1, g.rows * g.cols
+    codes = np.empty(inputs - 1, np.int64)
+    pack_inputs(g, codes)
     return Field(
+        codes,
         np.empty(inputs, np.int64),
         np.empty(inputs, np.int64),
         np.empty(steps + 2, np.int64),
@@ -126,26 +142,32 @@ def screen_all(g: Geometry, synapses: Synapses) -> None:
 
 
 @compiled
-def sort_inputs(latency: np.ndarray, steps: int, field: Field) -> None:
-    """Counting sort of the inputs (C, H, W) that fire into ``field.order``, step t at ``start[t] : start[t + 1]``."""
-    channels, height, width = latency.shape
-    active, order, start = field.active, field.order, field.start
-    start[:] = 0
+def sort_inputs(latency: np.ndarray, first: int, last: int, field: Field) -> None:
+    """Counting sort of the inputs that fire from step `first` to before `last`.
+
+    They stand in ``field.order``, those of step t at ``start[t] : start[t + 1]``. Eight silent inputs are passed over
+    at once.
+    """
+    flat = latency.reshape(-1)
+    codes, active, order, start = field.codes, field.active, field.order, field.start
+    words = flat[: flat.size // 8 * 8].view(np.uint64)
     n = 0
-    for c in range(channels):
-        for y in range(height):
-            for x in range(width):
-                active[n] = c << 24 | y << 12 | x
-                n += latency[c, y, x] < steps
+    for word in range(words.size):
+        if words[word] != ALL_SILENT:
+            for index in range(8 * word, 8 * word + 8):
+                active[n] = index
+                n += first <= flat[index] < last
+    for index in range(8 * words.size, flat.size):
+        active[n] = index
+        n += first <= flat[index] < last
+    start[:] = 0
     for e in range(n):
-        code = active[e]
-        start[latency[code >> 24, code >> 12 & 4095, code & 4095] + 2] += 1
-    for t in range(2, steps + 2):
+        start[flat[active[e]] + 2] += 1
+    for t in range(2, start.size):
         start[t] += start[t - 1]
     for e in range(n):
-        code = active[e]
-        t = latency[code >> 24, code >> 12 & 4095, code & 4095] + 1
-        order[start[t]] = code
+        t = flat[active[e]] + 1
+        order[start[t]] = codes[active[e]]
         start[t] += 1
 
 

@@ -174,7 +174,7 @@ def spread_spikes(
     out: np.ndarray,
 ) -> None:
     """Latencies (C, H, W) of one image to the pooled latencies (M, rows, cols) of the layer's first spikes."""
-    sort_inputs(latency, steps, field)
+    sort_inputs(latency, 0, steps, field)
     clear_lists(g, field)
     for step in range(steps):
         append_inputs(g, field, field.start[step], field.start[step + 1])
