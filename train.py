@@ -165,7 +165,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     arguments, parser = hyphenated(arguments), build_parser()
     first, _rest = parser.parse_known_args(arguments)
     given = read_config(first.config) if first.config else {}
-    model = first.model if named(arguments, "--model") else given.get("model", first.model)
+    model = first.model if named(arguments, "--model") else str(given.get("model", first.model))
     if not first.list_models:
         add_model_options(parser, get_model(model))
     try:
@@ -184,15 +184,15 @@ def as_arguments(given: Mapping[str, Any], parser: Parser) -> list[str]:
         if name not in actions:
             raise UserError(f"unknown option {name}")
         action = actions[name]
-        if isinstance(action, argparse.BooleanOptionalAction):
-            arguments += [] if value is None else [action.option_strings[not value]]
-        elif action.nargs == 0:
+        if value is None:
+            continue
+        if action.nargs == 0:
             if not isinstance(value, bool):
                 raise UserError(f"option {name}: {value!r} given, true or false needed")
-            arguments += [action.option_strings[0]] * value
+            arguments += action.option_strings[:1] if value else action.option_strings[1:]
         elif isinstance(value, list) and action.nargs == "+":
             arguments += [action.option_strings[0], *map(str, value)]
-        elif value is not None:
+        else:
             arguments.append(f"{action.option_strings[0]}={value}")
     return arguments
 
@@ -457,13 +457,15 @@ def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) 
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def new_folder(options: Mapping[str, Any], dataset: str) -> Path:
-    """A fresh run folder: RUNS/model/data set/time."""
-    place = make_folder(
-        Path(options["run_dir"] or "runs")
-        / options["model"]
-        / dataset.replace(":", "-").replace("/", "-").strip("-")
-    )
+def place_of_runs(options: Mapping[str, Any]) -> Path:
+    """The folder of all runs of a model on a data set: RUNS/model/data set."""
+    dataset = options["dataset"].replace(":", "-").replace("/", "-").strip("-")
+    return Path(options["run_dir"] or "runs") / options["model"] / dataset
+
+
+def new_folder(place: Path) -> Path:
+    """A fresh run folder, named by the time."""
+    make_folder(place)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 1000))):
         try:
@@ -476,9 +478,20 @@ def new_folder(options: Mapping[str, Any], dataset: str) -> Path:
     raise UserError(f"{place}: a thousand runs began in this second: try again")
 
 
+def remove_empty(folder: Path, *, above: Path) -> None:
+    """Remove a folder and those between it and `above`, as far as they are empty."""
+    with suppress(OSError):
+        while folder != above:
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+            folder = folder.parent
+
+
 def kept(run: str, arguments: Sequence[str]) -> dict[str, Any]:
     """The options of an earlier run, with those of the command line that may change in between."""
     config = Path(run) / "config.yaml"
+    if named(arguments, "--config"):
+        raise UserError(f"--config: the run in {run} has its own configuration: leave it out")
     if not config.is_file():
         raise UserError(f"{run}: no run here (no config.yaml): give a run's folder")
     return parse(["--config", str(config), *arguments])
@@ -524,14 +537,15 @@ def start(options: dict[str, Any], say: Callable[[str], None]) -> None:
     experiment = prepare(options, say)
     options = {**options, "dataset": options["dataset"] or experiment.dataset.name}
     experiment.net.epochs(options["epochs"])
-    folder = new_folder(options, options["dataset"])
+    folder = place = place_of_runs(options)
+    there = next(path for path in (place, *place.parents) if path.exists())
     try:
+        folder = new_folder(place)
         with resumable(folder):
             train(options, experiment, folder, Position(), say)
-    finally:
-        with suppress(OSError):
-            for place in (folder, *folder.parents[:2]):  # as far as nothing has been written into them
-                place.rmdir()
+    except BaseException:
+        remove_empty(folder, above=there)
+        raise
 
 
 @contextmanager

@@ -229,7 +229,7 @@ def test_evaluating_in_place_and_resuming_a_finished_run_change_nothing(finished
 
 def test_two_runs_in_the_same_second_have_folders_of_their_own(monkeypatch, tmp_path):
     monkeypatch.setattr(train.time, "strftime", lambda form: "20260101-000000")
-    folders = [train.new_folder({"run_dir": tmp_path / "r", "model": "deep2024"}, "digits") for _ in range(3)]
+    folders = [train.new_folder(tmp_path / "runs") for _ in range(3)]
     assert [folder.name for folder in folders] == [
         "20260101-000000",
         "20260101-000000-2",
