@@ -25,6 +25,7 @@ from firstspike.layers import (
     Rule,
     Shape,
     convolutions,
+    walk,
 )
 
 FEATURES = ("latency", "potential", "rank")
@@ -188,6 +189,9 @@ class Engine:
                 raise UserError(
                     f"checkpoint: {key} {found}, shape {array.shape} needed: it is of another network"
                 )
+        foreign = sorted(set(state) - set(expected))
+        if foreign:
+            raise UserError(f"checkpoint: {foreign[0]} is unknown here: it is of another network")
         for name, node in self.nodes.items():
             node.weights = state[f"{name}.weight"]
             for key, array in self.rates[name].arrays().items():
@@ -232,12 +236,10 @@ class Engine:
         return x, False
 
     def _branch(self, layer: Branches, x: np.ndarray, stop: str, timed: bool) -> tuple[np.ndarray, bool]:
-        outputs = []
         for path in layer.paths:
-            y, met = self._run(path, x, stop, timed)
-            if met:
-                return y, True
-            outputs.append(y)
+            if stop in {inner.name for inner in walk(path) if isinstance(inner, Conv)}:
+                return self._run(path, x, stop, timed)
+        outputs = [self._run(path, x, stop, timed)[0] for path in layer.paths]
         pads = layer.pads or (0,) * len(outputs)
         padded = [
             np.pad(y, ((0, 0), (0, 0), (p, p), (p, p)), constant_values=SILENT)

@@ -309,15 +309,32 @@ def decide_all(latencies: np.ndarray, g: Geometry, head: Head, steps: int, winne
 
 
 @compiled
+def class_potential(g: Geometry, head: Head, view: View, first: int, last: int) -> float:
+    """The largest potential of maps first to before last, in float64."""
+    low, step = head.affine
+    reached = -np.inf
+    for place in range(g.rows * g.cols):
+        n = view.inputs[place]
+        for total in view.sums[place * g.lanes + first : place * g.lanes + last]:
+            reached = max(reached, n * low + step * (total - ERROR * n))
+    best = -np.inf
+    for place in range(g.rows * g.cols):
+        n = view.inputs[place]
+        for m in range(first, last):
+            if n * low + step * (view.sums[place * g.lanes + m] + ERROR * n) >= reached - DOUBT:
+                best = max(best, potential(g, head.weight, view, m, place))
+    return best
+
+
+@compiled
 def score_all(
     latencies: np.ndarray, g: Geometry, head: Head, steps: int, group: int, scores: np.ndarray
 ) -> None:
     """How near each class was to deciding: its largest potential as a share of the winner's; silent images get 0.
 
-    ``scores`` float32 (N, classes). A class is represented by its neuron of largest screened potential.
+    ``scores`` float32 (N, classes).
     """
     view, winner = make_view(g, head, latencies.shape[1]), np.empty(3, np.int64)
-    low, step = head.affine
     for n in range(len(latencies)):
         scores[n] = 0
         look(latencies[n], g, steps, view)
@@ -326,11 +343,6 @@ def score_all(
             continue
         highest = potential(g, head.weight, view, winner[0], winner[1] * g.cols + winner[2])
         for label in range(scores.shape[1]):
-            best, best_map, best_place = -np.inf, 0, 0
-            for place in range(g.rows * g.cols):
-                for m in range(label * group, (label + 1) * group):
-                    screened = view.inputs[place] * low + step * view.sums[place * g.lanes + m]
-                    if screened > best:
-                        best, best_map, best_place = screened, m, place
-            scores[n, label] = max(potential(g, head.weight, view, best_map, best_place), 0.0) / highest
+            reached = class_potential(g, head, view, label * group, (label + 1) * group)
+            scores[n, label] = max(reached, 0.0) / highest
         scores[n, winner[0] // group] = 1

@@ -502,7 +502,6 @@ def test_a_state_of_another_network_changes_nothing():
         np.testing.assert_array_equal(array, before[key])
 
 
-@pytest.mark.xfail(strict=True, reason="Engine.load_state does not look at names it does not know")
 def test_a_state_with_more_than_the_network_has_is_refused():
     with pytest.raises(UserError, match="it is of another network"):
         small("mozafari2018").load_state_dict(small("deep2024").state_dict())
@@ -523,7 +522,6 @@ def test_answers_follow_from_the_weights_alone():
     np.testing.assert_array_equal(fresh.predict(shown), net.predict(shown))
 
 
-@pytest.mark.xfail(strict=True, reason="a class is represented by its neuron of largest screened potential")
 def test_scores_follow_from_the_weights_alone():
     net, fresh, shown = moved_weights()
     np.testing.assert_array_equal(fresh.scores(shown), net.scores(shown))

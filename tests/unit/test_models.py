@@ -226,14 +226,7 @@ def test_state_goes_round(name):
     assert any((state[key] != array).any() for key, array in net.state_dict().items())  # copies, not views
 
 
-HEADS_APART = pytest.mark.xfail(
-    raises=AttributeError, strict=True, reason="Engine.before runs the first heads to reach the second"
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=HEADS_APART) if name == "majority2024" else name for name in ZOO]
-)
+@pytest.mark.parametrize("name", ZOO)
 def test_features_of_every_layer(name):
     net, shown = small(name), latencies(6, blank=(2,))
     for layer, shape in convolutions(net.engine.layers, net.engine.shape):
