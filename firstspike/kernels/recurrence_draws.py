@@ -1,0 +1,67 @@
+"""Uniform draws that are a function of (key, step, unit): no stream to advance, so blocks and threads do not matter.
+
+A row's key is a 64-bit mix of (sample key, step); a unit's draw is a 32-bit mix of the row's key and the unit's
+number, two rounds of multiply and shift with the row's other half stirred in between (in the manner of counter-based
+generators, Salmon et al. 2011). The draw keeps 23 bits, (k + 1/2) / 2^23: the same number in single and double
+precision, never 0 or 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from firstspike.kernels.recurrence_rows import Rows, compiled, offset, read_block
+from firstspike.kernels.recurrence_spikes import BERNOULLI, GUMBEL
+
+_U32, _U64 = np.uint32, np.uint64
+GOLDEN, MIX1, MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+UNIT, ROUND1, ROUND2 = 0x9E3779B1, 0x21F0AAAD, 0x735A2D97
+
+
+class Noise(NamedTuple):
+    """Where draws come from: given (uniforms for Bernoulli, odds of silence for Gumbel) or, if empty, keys (N,)
+    uint64.
+    """
+
+    given: Rows
+    keys: np.ndarray
+
+
+@compiled
+def mix64(z: np.uint64) -> np.uint64:
+    """Stir 64 bits (the finaliser of SplitMix64)."""
+    z = (z ^ (z >> _U64(30))) * _U64(MIX1)
+    z = (z ^ (z >> _U64(27))) * _U64(MIX2)
+    return z ^ (z >> _U64(31))
+
+
+@compiled
+def uniforms(key: np.uint64, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
+    """Fill a block with the draws of steps t0.. and units n0.. of the sample with this key."""
+    real = out.dtype.type
+    scale, half = real(2.0**-23), real(0.5)
+    for i in range(steps):
+        row = mix64(key + _U64(t0 + i + 1) * _U64(GOLDEN))
+        low, high = _U32(row), _U32(row >> _U64(32))
+        for j in range(out.shape[1]):
+            h = _U32(_U32(_U32(n0 + j) * _U32(UNIT)) + low)
+            h = _U32((h ^ _U32(h >> _U32(16))) * _U32(ROUND1)) ^ high
+            h = _U32((h ^ _U32(h >> _U32(15))) * _U32(ROUND2))
+            h = h ^ _U32(h >> _U32(15))
+            out[i, j] = (real(np.int32(h >> _U32(9))) + half) * scale
+
+
+@compiled
+def draw(noise: Noise, kind: int, b: int, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
+    """Fill a block with what this kind of spike needs: uniforms u, odds of silence (1 - u) / u, or nothing."""
+    if kind != BERNOULLI and kind != GUMBEL:
+        return
+    if noise.given.data.size:
+        read_block(noise.given, offset(noise.given, b, t0, n0), steps, out)
+        return
+    uniforms(noise.keys[b], t0, steps, n0, out)
+    if kind == GUMBEL:
+        one = out.dtype.type(1)
+        for i in range(steps):
+            for j in range(out.shape[1]):
+                out[i, j] = (one - out[i, j]) / out[i, j]

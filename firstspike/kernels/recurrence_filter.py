@@ -1,0 +1,262 @@
+"""The linear recurrence: a double-exponential filter, and the spike function that reads it.
+
+    a[t] = alpha a[t-1] + x[t]        v[t] = beta v[t-1] + gain a[t]        s[t] = spike(v[t])
+
+gain = 1 - beta for SPSN and ParaLIF, 1 for the single-spike family. Exact and causal: no wrap-around, silence stays
+0. The way forward keeps the state (a, v) before every block of STEPS; the way back computes the block again from the
+input, so nothing of size (N, T, U) is kept but the input itself.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from firstspike.kernels.recurrence_draws import Noise, draw
+from firstspike.kernels.recurrence_rows import (
+    ALPHA,
+    BETA,
+    GAIN,
+    PACKED,
+    STEPS,
+    THETA,
+    UNITS,
+    Decay,
+    Part,
+    Rows,
+    add_block,
+    compiled,
+    offset,
+    pack,
+    prefetch,
+    put,
+    read_block,
+    unpack_sums,
+    write_block,
+)
+from firstspike.kernels.recurrence_spikes import (
+    DELTA,
+    FIRST,
+    GUMBEL,
+    IDENTITY,
+    POTENTIAL,
+    THRESHOLD,
+    Spike,
+    fire,
+    fire_first,
+    normalise,
+    odds_to_relaxed,
+    still_silent,
+    undelta,
+    unfire,
+    unfire_first,
+    unnormalise,
+)
+
+CURRENT, MEMBRANE = 0, UNITS
+"""Where the state lies in its packed array; on the way back, what is carried to the step before for a and v."""
+
+
+class Filter(NamedTuple):
+    """All that a pass reads: input, its delay (0 or 1 steps), its length, the units, the mode and the randomness."""
+
+    x: Rows
+    lag: int
+    length: int
+    decay: Decay
+    spike: Spike
+    noise: Noise
+
+
+class Gradients(NamedTuple):
+    """What a pass backwards reads and writes: at outputs and potentials (or nothing), at x, and sums (N or 0, 5, U)."""
+
+    out: Rows
+    potential: Rows
+    x: Rows
+    sums: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Working memory for units n0..: packed constants and state; blocks of steps of v and normalised p (K+1, U) with
+    the step before in row 0, of currents a likewise (or none), of noise and gradients (K, U); rows `silent`, 1 until
+    a unit's first spike, and `after` and `total`, carried on the way back by delta and single spikes; the steps
+    downwards.
+    """
+
+    n0: int
+    c: np.ndarray
+    state: np.ndarray
+    v: np.ndarray
+    p: np.ndarray
+    a: np.ndarray
+    noise: np.ndarray
+    g: np.ndarray
+    silent: np.ndarray
+    after: np.ndarray
+    total: np.ndarray
+    order: np.ndarray
+
+
+@compiled
+def _scratch(f: Filter, n0: int, n1: int, learn: bool) -> Scratch:
+    units, real = n1 - n0, f.decay.alpha.dtype
+    v, p, a = (
+        np.zeros((STEPS + 1, units), real),
+        np.zeros((STEPS + 1, units), real),
+        np.zeros((STEPS + 1, units if learn else 0), real),
+    )
+    noise, g = np.empty((STEPS, units), real), np.empty((STEPS, units), real)
+    silent, after, total = np.ones(units, real), np.zeros(units, real), np.zeros(units, real)
+    c, order = pack(f.decay, n0, n1), np.arange(STEPS - 1, -1, -1)
+    return Scratch(n0, c, np.zeros(PACKED, real), v, p, a, noise, g, silent, after, total, order)
+
+
+@compiled
+def _integrate(
+    c: np.ndarray,
+    state: np.ndarray,
+    x: Rows,
+    start: int,
+    first: int,
+    steps: int,
+    v: np.ndarray,
+    a: np.ndarray,
+) -> None:
+    """Advance the state by a block; record v and, if wanted, a in rows 1..; steps before `first` have no input yet."""
+    units = np.uint64(v.shape[1])
+    for i in range(steps):
+        row = np.uint64(start + i * x.step)
+        if i < first:
+            v[i + 1] = 0
+        else:
+            for j in range(units):
+                current = c[ALPHA + j] * state[CURRENT + j] + x.data[row + j]
+                potential = c[BETA + j] * state[MEMBRANE + j] + c[GAIN + j] * current
+                state[CURRENT + j] = current
+                state[MEMBRANE + j] = potential
+                v[i + 1, j] = potential
+        for j in range(a.shape[1]):
+            a[i + 1, j] = state[CURRENT + j]
+
+
+@compiled
+def _advance(w: Scratch, f: Filter, b: int, t0: int, steps: int) -> np.ndarray:
+    """Compute a block: potentials, noise and (returned) normalised potentials, of which the one before step 0 is 0."""
+    _integrate(w.c, w.state, f.x, offset(f.x, b, t0 - f.lag, w.n0), max(f.lag - t0, 0), steps, w.v, w.a)
+    draw(f.noise, f.spike.kind, b, t0, steps, w.n0, w.noise)
+    if f.spike.kind == GUMBEL:
+        odds_to_relaxed(w.v, w.noise, steps)
+    if f.spike.norm == IDENTITY:
+        return w.v
+    normalise(f.spike.norm, w.v, w.p, steps + 1)
+    if t0 == 0:
+        w.p[0] = 0
+    return w.p
+
+
+@compiled
+def forward(f: Filter, out: Rows, potential: Rows, marks: np.ndarray, part: Part) -> None:
+    """Filter, fire, write outputs and potentials; `marks` (N, blocks, 2 or 3, U) gets the state (a, v, silent)
+    before each block."""
+    for n0 in range(part.n0, part.n1, UNITS):
+        n1 = min(n0 + UNITS, part.n1)
+        w, units = _scratch(f, n0, n1, False), n1 - n0
+        current, membrane = w.state[CURRENT : CURRENT + units], w.state[MEMBRANE : MEMBRANE + units]
+        for b in range(part.b0, part.b1):
+            w.state[:], w.silent[:] = 0, 1
+            for m in range(marks.shape[1]):
+                t0, steps = m * STEPS, min(STEPS, f.length - m * STEPS)
+                put(marks[b, m, 0, n0:n1], current)
+                put(marks[b, m, 1, n0:n1], membrane)
+                put(w.v[0], membrane)
+                p = _advance(w, f, b, t0, steps)
+                write_block(potential, offset(potential, b, t0, n0), steps, w.v[1:])
+                if f.spike.kind == FIRST:
+                    put(marks[b, m, 2, n0:n1], w.silent)
+                    fire_first(p, w.c[THETA:], w.silent, steps, out, offset(out, b, t0, n0))
+                elif f.spike.kind != POTENTIAL:
+                    fire(f.spike, p, w.c[THETA:], w.noise, steps, out, offset(out, b, t0, n0))
+
+
+@compiled
+def _retreat(w: Scratch, c: np.ndarray, carry: np.ndarray, i: int, sums: np.ndarray) -> None:
+    """Carry the gradients of step i (w.g) from v to the input: l = g + beta l[t+1], q = gain l + alpha q[t+1].
+
+    Where sums hold anything, they get the constants' gradients: q a[t-1], l v[t-1] and l a[t].
+    """
+    units, i = np.uint64(w.g.shape[1]), np.uint64(i)
+    for j in range(units):
+        late = w.g[i, j] + c[BETA + j] * carry[MEMBRANE + j]
+        early = c[GAIN + j] * late + c[ALPHA + j] * carry[CURRENT + j]
+        carry[MEMBRANE + j] = late
+        carry[CURRENT + j] = early
+        w.g[i, j] = early
+    if sums.size:
+        now = i + np.uint64(1)
+        for j in range(units):
+            sums[ALPHA + j] += carry[CURRENT + j] * w.a[i, j]
+            sums[BETA + j] += carry[MEMBRANE + j] * w.v[i, j]
+            sums[GAIN + j] += carry[MEMBRANE + j] * w.a[now, j]
+
+
+@compiled
+def _to_potentials(w: Scratch, f: Filter, p: np.ndarray, steps: int, sums: np.ndarray) -> None:
+    """Replace the gradients w.g at the outputs of a block by those at its potentials; collect theta's where wanted."""
+    if f.spike.kind == FIRST:
+        still_silent(p, w.c[THETA:], w.silent, steps, w.noise)
+        unfire_first(f.spike, p, w.c[THETA:], w.noise, w.order[STEPS - steps :], w.g, w.after, w.total)
+    else:
+        unfire(f.spike, p, w.c[THETA:], w.noise, steps, w.g)
+    compares = f.spike.kind == THRESHOLD or f.spike.kind == DELTA or f.spike.kind == FIRST
+    for i in range(steps if sums.size and compares else 0):
+        for j in range(w.g.shape[1]):
+            sums[THETA + j] -= w.g[i, j]
+    if f.spike.kind == DELTA:
+        undelta(w.g, steps, w.after)
+    unnormalise(f.spike.norm, p, steps, w.g)
+
+
+@compiled
+def _back_block(
+    w: Scratch, f: Filter, b: int, t0: int, steps: int, g: Gradients, carry: np.ndarray, sums: np.ndarray
+) -> None:
+    """Run a block of steps backwards, from w.state; the block before it is called for meanwhile."""
+    p, units = _advance(w, f, b, t0, steps), w.g.shape[1]
+    read_block(g.out, offset(g.out, b, t0, w.n0), steps, w.g)
+    if f.spike.kind != POTENTIAL:
+        _to_potentials(w, f, p, steps, sums)
+    add_block(g.potential, offset(g.potential, b, t0, w.n0), steps, w.g)
+    for k in range(steps):
+        if t0 > 0:
+            prefetch(f.x, offset(f.x, b, t0 - STEPS + k, w.n0), units)
+            prefetch(g.out, offset(g.out, b, t0 - STEPS + k, w.n0), units)
+        _retreat(w, w.c, carry, w.order[STEPS - steps + k], sums)
+    first = max(f.lag - t0, 0)
+    write_block(g.x, offset(g.x, b, t0 - f.lag + first, w.n0), steps - first, w.g[first:])
+
+
+@compiled
+def backward(f: Filter, marks: np.ndarray, g: Gradients, part: Part) -> None:
+    """Run the recurrence backwards, block by block: gradients of x and, where sums are given, of the units'
+    constants.
+    """
+    for n0 in range(part.n0, part.n1, UNITS):
+        n1, learn = min(n0 + UNITS, part.n1), g.sums.shape[0] > 0
+        w, units = _scratch(f, n0, n1, learn), n1 - n0
+        carry, sums = np.zeros(PACKED, marks.dtype), np.zeros(PACKED if learn else 0, marks.dtype)
+        for b in range(part.b0, part.b1):
+            carry[:], sums[:], w.after[:], w.total[:] = 0, 0, 0, 0
+            for k in range(marks.shape[1]):
+                m = marks.shape[1] - 1 - k
+                put(w.state[CURRENT : CURRENT + units], marks[b, m, 0, n0:n1])
+                put(w.state[MEMBRANE : MEMBRANE + units], marks[b, m, 1, n0:n1])
+                put(w.v[0], marks[b, m, 1, n0:n1])
+                if f.spike.kind == FIRST:
+                    put(w.silent, marks[b, m, 2, n0:n1])
+                put(w.a[0], marks[b, m, 0, n0 : n0 + w.a.shape[1]])
+                _back_block(w, f, b, m * STEPS, min(STEPS, f.length - m * STEPS), g, carry, sums)
+            for t in range(f.length - f.lag, f.length):
+                start = offset(g.x, b, t, n0)
+                g.x.data[start : start + units] = 0
+            if learn:
+                unpack_sums(sums, g.sums[b], n0, n1)

@@ -1,0 +1,264 @@
+"""From potentials to spikes and back: normalisations, spike functions, surrogate slopes and keyed uniform draws.
+
+All work on scratch blocks (K, U): K steps of one sample, U units. Modes and formulas: spec of ParaLIF, section 4.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
+
+from firstspike.kernels.recurrence_rows import Rows, compiled
+
+IDENTITY, SIGMOID, TANH, RELU_TANH = range(4)
+POTENTIAL, RELU, THRESHOLD, DELTA, BERNOULLI, GUMBEL, FIRST = range(7)
+
+_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693145751953125, 1.4286068203094173e-06
+_TAYLOR = tuple(float(1.0 / np.prod(np.arange(1.0, k + 1))) for k in range(14))
+_F = np.float32
+
+
+class Spike(NamedTuple):
+    """How a potential becomes an output: normalisation, spike function and surrogate slope.
+
+    The slope at distance z from the threshold is peak / (1 + |z| (linear + square |z|)); `surrogate` gives the
+    numbers.
+    """
+
+    norm: int
+    kind: int
+    peak: float
+    linear: float
+    square: float
+
+
+def surrogate(name: str, scale: float) -> tuple[float, float, float]:
+    """Return (peak, linear, square) of 1/(k|z|+1)^2 ("fastsig") or (k/2)/(1+(pi/2 k z)^2) ("atan"), k the scale."""
+    if name == "fastsig":
+        return 1.0, 2.0 * scale, scale * scale
+    return scale / 2.0, 0.0, (np.pi / 2.0 * scale) ** 2
+
+
+@intrinsic
+def _two_to(typingctx: Any, k: Any) -> tuple:
+    """Return 2**k for a whole number k held as a float: its exponent bits, shifted into place."""
+    bits, shift, bias = (types.int32, 23, 127) if k == types.float32 else (types.int64, 52, 1023)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integer = context.get_value_type(bits)
+        exponent = builder.add(builder.fptosi(args[0], integer), integer(bias))
+        return builder.bitcast(builder.shl(exponent, integer(shift)), args[0].type)
+
+    return k(k), codegen
+
+
+def _split_exp(x: float) -> tuple[float, float]:
+    """Return (s, q) with exp(x) = s (1 + q): s a power of two, q = expm1 of the rest, |rest| <= ln 2 / 2.
+
+    Written out (Taylor's series, Cody and Waite's reduction) because a call into the mathematics library would keep
+    the loops around it from being vectorised.
+    """
+    raise NotImplementedError
+
+
+@overload(_split_exp, strict=False)
+def _split_exp_for(x: Any) -> Callable:
+    if x == types.float32:
+        low, high, log2e, half = _F(-87.0), _F(88.0), _F(_LOG2E), _F(0.5)
+        ln2_high, ln2_low = _F(_LN2_HIGH), _F(_LN2_LOW)
+        c2, c3, c4, c5, c6, c7 = (_F(c) for c in _TAYLOR[2:8])
+
+        def single(x: float) -> tuple[float, float]:
+            x = min(max(x, low), high)
+            k = np.floor(x * log2e + half)
+            r = x - k * ln2_high - k * ln2_low
+            return _two_to(k), r + r * r * (c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * c7)))))
+
+        return single
+    c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = _TAYLOR[2:]
+
+    def double(x: float) -> tuple[float, float]:
+        x = min(max(x, -708.0), 709.0)
+        k = np.floor(x * _LOG2E + 0.5)
+        r = x - k * _LN2_HIGH - k * _LN2_LOW
+        tail = c8 + r * (c9 + r * (c10 + r * (c11 + r * (c12 + r * c13))))
+        return _two_to(k), r + r * r * (c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * (c7 + r * tail))))))
+
+    return double
+
+
+@compiled
+def normalise(norm: int, v: np.ndarray, p: np.ndarray, steps: int) -> None:
+    """p = v, sigmoid(v), tanh(v) or max(tanh(v), 0)."""
+    one, two, zero = v.dtype.type(1), v.dtype.type(2), v.dtype.type(0)
+    for i in range(steps):
+        if norm == IDENTITY:
+            for j in range(v.shape[1]):
+                p[i, j] = v[i, j]
+        elif norm == SIGMOID:
+            for j in range(v.shape[1]):
+                s, q = _split_exp(-v[i, j])
+                p[i, j] = one / (one + s + s * q)
+        else:
+            for j in range(v.shape[1]):
+                s, q = _split_exp(-two * abs(v[i, j]))
+                m = s * q + (s - one)  # expm1(-2|v|), exact near zero
+                t = -m / (m + two)
+                p[i, j] = t if v[i, j] > zero else (-t if norm == TANH else zero)
+
+
+@compiled
+def odds_to_relaxed(v: np.ndarray, noise: np.ndarray, steps: int) -> None:
+    """Replace the odds of silence r by y = 1 / (1 + r exp(-2v)), the relaxed spike of a Gumbel softmax."""
+    one, two = v.dtype.type(1), v.dtype.type(2)
+    for i in range(steps):
+        for j in range(v.shape[1]):
+            s, q = _split_exp(-two * v[i + 1, j])
+            noise[i, j] = one / (one + noise[i, j] * (s + s * q))
+
+
+@compiled
+def fire(
+    spike: Spike, p: np.ndarray, theta: np.ndarray, noise: np.ndarray, steps: int, out: Rows, start: int
+) -> None:
+    """Write the outputs of a block, step i at out.data[start + i * out.step]; row 0 of p is the step before the
+    block.
+
+    Threshold p > theta, delta p[t] - p[t-1] > theta, Bernoulli noise < p, Gumbel noise > 1/2, relu max(p, 0).
+    """
+    one, zero, half = p.dtype.type(1), p.dtype.type(0), p.dtype.type(0.5)
+    units = np.uint64(p.shape[1])
+    for i in range(steps):
+        row = np.uint64(start + i * out.step)
+        if spike.kind == THRESHOLD:
+            for j in range(units):
+                out.data[row + j] = one if p[i + 1, j] - theta[j] > zero else zero
+        elif spike.kind == DELTA:
+            for j in range(units):
+                out.data[row + j] = one if p[i + 1, j] - p[i, j] - theta[j] > zero else zero
+        elif spike.kind == BERNOULLI:
+            for j in range(units):
+                out.data[row + j] = one if noise[i, j] < p[i + 1, j] else zero
+        elif spike.kind == GUMBEL:
+            for j in range(units):
+                out.data[row + j] = one if noise[i, j] > half else zero
+        else:
+            for j in range(units):
+                out.data[row + j] = max(p[i + 1, j], zero)
+
+
+@compiled
+def unfire(
+    spike: Spike, p: np.ndarray, theta: np.ndarray, noise: np.ndarray, steps: int, g: np.ndarray
+) -> None:
+    """Replace the gradients g at the outputs of a block by those at the distances z (or at p, where there is no z).
+
+    Surrogate slope of z for threshold and delta, p itself for Bernoulli, 2 y (1 - y) for Gumbel, 1[p > 0] for relu.
+    """
+    one, zero, two = p.dtype.type(1), p.dtype.type(0), p.dtype.type(2)
+    peak, linear, square = p.dtype.type(spike.peak), p.dtype.type(spike.linear), p.dtype.type(spike.square)
+    for i in range(steps):
+        if spike.kind == THRESHOLD:
+            for j in range(p.shape[1]):
+                z = abs(p[i + 1, j] - theta[j])
+                g[i, j] = g[i, j] * peak / (one + z * (linear + square * z))
+        elif spike.kind == DELTA:
+            for j in range(p.shape[1]):
+                z = abs(p[i + 1, j] - p[i, j] - theta[j])
+                g[i, j] = g[i, j] * peak / (one + z * (linear + square * z))
+        elif spike.kind == BERNOULLI:
+            for j in range(p.shape[1]):
+                g[i, j] = g[i, j] * p[i + 1, j]
+        elif spike.kind == GUMBEL:
+            for j in range(p.shape[1]):
+                g[i, j] = g[i, j] * two * noise[i, j] * (one - noise[i, j])
+        else:
+            for j in range(p.shape[1]):
+                g[i, j] = g[i, j] if p[i + 1, j] > zero else zero
+
+
+@compiled
+def undelta(g: np.ndarray, steps: int, after: np.ndarray) -> None:
+    """Turn gradients at p[t] - p[t-1] into gradients at p, g[t] - g[t+1]; `after` is carried from block to block."""
+    first = g[0].copy()
+    for i in range(steps - 1):
+        now, later = g[i], g[i + 1]
+        for j in range(g.shape[1]):
+            now[j] -= later[j]
+    last = g[steps - 1]
+    for j in range(g.shape[1]):
+        last[j] -= after[j]
+    after[:] = first
+
+
+@compiled
+def unnormalise(norm: int, p: np.ndarray, steps: int, g: np.ndarray) -> None:
+    """Carry gradients from p to v: times p (1 - p), 1 - p^2 or 1[p > 0] (1 - p^2)."""
+    one, zero = p.dtype.type(1), p.dtype.type(0)
+    for i in range(steps):
+        if norm == SIGMOID:
+            for j in range(p.shape[1]):
+                g[i, j] = g[i, j] * p[i + 1, j] * (one - p[i + 1, j])
+        elif norm == TANH:
+            for j in range(p.shape[1]):
+                g[i, j] = g[i, j] * (one - p[i + 1, j] * p[i + 1, j])
+        elif norm == RELU_TANH:
+            for j in range(p.shape[1]):
+                g[i, j] = g[i, j] * (one - p[i + 1, j] * p[i + 1, j]) if p[i + 1, j] > zero else zero
+
+
+@compiled
+def fire_first(
+    p: np.ndarray, theta: np.ndarray, silent: np.ndarray, steps: int, out: Rows, start: int
+) -> None:
+    """Write a spike only where a unit first exceeds its threshold; `silent` (U,), 1 before that and 0 after, moves
+    on.
+    """
+    zero, units = p.dtype.type(0), np.uint64(p.shape[1])
+    for i in range(steps):
+        row = np.uint64(start + i * out.step)
+        for j in range(units):
+            hit = silent[j] if p[i + 1, j] - theta[j] > zero else zero
+            silent[j] -= hit
+            out.data[row + j] = hit
+
+
+@compiled
+def still_silent(p: np.ndarray, theta: np.ndarray, silent: np.ndarray, steps: int, block: np.ndarray) -> None:
+    """Fill a block with 1 up to the step before a unit's first spike and 0 from it on; `silent` moves on."""
+    zero = p.dtype.type(0)
+    for i in range(steps):
+        for j in range(p.shape[1]):
+            silent[j] = zero if p[i + 1, j] - theta[j] > zero else silent[j]
+            block[i, j] = silent[j]
+
+
+@compiled
+def unfire_first(
+    spike: Spike,
+    p: np.ndarray,
+    theta: np.ndarray,
+    silent: np.ndarray,
+    order: np.ndarray,
+    g: np.ndarray,
+    a: np.ndarray,
+    c: np.ndarray,
+) -> None:
+    """Replace gradients at single spikes by those at the distances: the sum over silent j >= t of (j - t + 1) g[j],
+    times the slope.
+
+    Two running sums, a of g and c of a, from the last step (order[0]) to the first; both are 0 from the spike on.
+    """
+    one, peak = p.dtype.type(1), p.dtype.type(spike.peak)
+    linear, square = p.dtype.type(spike.linear), p.dtype.type(spike.square)
+    for k in range(order.size):
+        i = order[k]
+        for j in range(a.size):
+            total = (a[j] + g[i, j]) * silent[i, j]
+            a[j] = total
+            c[j] = (c[j] + total) * silent[i, j]
+        for j in range(a.size):
+            z = abs(p[i + 1, j] - theta[j])
+            g[i, j] = c[j] * peak / (one + z * (linear + square * z))

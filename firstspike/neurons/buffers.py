@@ -1,0 +1,78 @@
+"""Large tensors whose memory is used again: a page that the system hands out fresh costs more than the arithmetic on
+it.
+
+A buffer is free as soon as nothing outside the pool refers to it, which its reference count tells; so a tensor may be
+kept, viewed, saved for a backward pass or handed to anyone for as long as they like.
+"""
+
+import sys
+import threading
+
+import numpy as np
+import torch
+
+SMALLEST = 1 << 20
+"""Bytes below which memory comes from the allocator, which keeps small pieces anyway."""
+
+LIMIT = 1 << 31
+"""Bytes of free buffers above which the oldest are given back to the system."""
+
+_ALIGN = 64
+
+
+class Pool:
+    """Buffers by size class (eighths of a power of two), the most recently used last."""
+
+    def __init__(self) -> None:
+        self._buffers: list[np.ndarray] = []
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Return an uninitialised contiguous CPU tensor."""
+        count = int(np.prod(shape, dtype=np.int64))
+        size = count * dtype.itemsize
+        if size < SMALLEST:
+            return torch.empty(shape, dtype=dtype)
+        with self._lock:
+            data = self._take(_size_class(size + _ALIGN))
+            start = -data.ctypes.data % _ALIGN
+            return torch.from_numpy(data[start : start + size]).view(dtype).view(shape)
+
+    def clear(self) -> None:
+        """Give every free buffer back to the system."""
+        with self._lock:
+            self._trim(0)
+
+    def free_bytes(self) -> int:
+        """Return how many bytes lie ready."""
+        return sum(self._buffers[k].nbytes for k in range(len(self._buffers)) if self._is_free(k))
+
+    def _is_free(self, k: int) -> bool:
+        return sys.getrefcount(self._buffers[k]) <= 2  # the list and the argument of the call
+
+    def _take(self, size: int) -> np.ndarray:
+        for k in range(len(self._buffers) - 1, -1, -1):
+            if self._buffers[k].nbytes == size and self._is_free(k):
+                self._buffers.append(self._buffers.pop(k))
+                return self._buffers[-1]
+        self._trim(LIMIT)
+        self._buffers.append(np.empty(size, np.uint8))
+        return self._buffers[-1]
+
+    def _trim(self, limit: int) -> None:
+        excess = self.free_bytes() - limit
+        for k in [k for k in range(len(self._buffers)) if self._is_free(k)]:
+            if excess <= 0:
+                break
+            excess -= self._buffers[k].nbytes
+            self._buffers[k] = np.empty(0, np.uint8)
+        self._buffers = [buffer for buffer in self._buffers if buffer.nbytes]
+
+
+def _size_class(size: int) -> int:
+    step = 1 << max((size - 1).bit_length() - 4, 12)
+    return -(-size // step) * step
+
+
+POOL = Pool()
+"""The pool that every recurrence takes its outputs and gradients from."""

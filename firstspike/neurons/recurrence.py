@@ -1,0 +1,186 @@
+"""One call for every neuron: a rule, the input and the units' constants give outputs and potentials.
+
+On the CPU the rules run as compiled kernels behind one torch.autograd.Function; on any other device as scans in torch
+ops (scan.py), which also serve where second derivatives are wanted. Shapes: x (N, T, U), constants (U,).
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch.autograd.function import FunctionCtx
+
+from firstspike.errors import UserError
+from firstspike.kernels import recurrence as kernels
+
+
+class Inputs(NamedTuple):
+    """The tensors of a recurrence. given (N, T, U) or keys (N,) hold a stochastic mode's randomness.
+
+    alpha, beta, gain, theta, drop (U,); weight (U, U) as (out, in) and bias (U,) where there is feedback.
+    """
+
+    x: torch.Tensor
+    alpha: torch.Tensor
+    beta: torch.Tensor
+    gain: torch.Tensor
+    theta: torch.Tensor
+    drop: torch.Tensor
+    weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+    given: torch.Tensor | None = None
+    keys: torch.Tensor | None = None
+
+
+Grads = tuple[torch.Tensor | None, ...]
+
+
+class Rule(Protocol):
+    """A recurrence: how it runs compiled, there and back."""
+
+    def forward(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return outputs, potentials (either may be empty: not wanted) and what the way back needs."""
+
+    def backward(
+        self,
+        inputs: Inputs,
+        saved: tuple[torch.Tensor, ...],
+        g_out: torch.Tensor | None,
+        g_potential: torch.Tensor | None,
+        learn: bool,
+    ) -> Grads:
+        """Return the gradients of x, alpha, beta, gain, theta, drop, weight and bias; None where there is none."""
+
+
+def rows_of(tensor: torch.Tensor | None, dtype: torch.dtype) -> kernels.Rows:
+    """View a (N, T, U) tensor as rows without a copy where its units lie side by side, expanded samples or steps
+    included.
+    """
+    if tensor is None or tensor.numel() == 0:
+        return kernels.nothing(numpy_type(dtype))
+    if tensor.shape[2] > 1 and tensor.stride(2) != 1:
+        tensor = _compact(tensor)
+    samples, steps, units = tensor.shape
+    extent = (samples - 1) * tensor.stride(0) + (steps - 1) * tensor.stride(1) + units
+    flat = tensor.detach().as_strided((extent,), (1,))
+    return kernels.Rows(flat.numpy(), tensor.stride(0), tensor.stride(1))
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor so that its units lie side by side; expanded samples and steps stay expanded."""
+    core = tensor
+    for d in (0, 1):
+        if tensor.stride(d) == 0:
+            core = core.narrow(d, 0, 1)
+    return core.contiguous().expand(tensor.shape)
+
+
+def numpy_type(dtype: torch.dtype) -> np.dtype:
+    """Return the numpy type of a compute type."""
+    return np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+
+
+def decay_of(inputs: Inputs) -> kernels.Decay:
+    """View the units' constants as the kernels read them."""
+    own = (inputs.alpha, inputs.beta, inputs.gain, inputs.theta, inputs.drop)
+    return kernels.Decay(*(c.detach().contiguous().numpy() for c in own))
+
+
+def add_up(sums: np.ndarray) -> tuple[torch.Tensor | None, ...]:
+    """Add the samples' shares (N, 5, U) of the constants' gradients, in double and in order; five None where there
+    are none.
+    """
+    if not sums.shape[0]:
+        return (None,) * 5
+    total = sums.sum(axis=0, dtype=np.float64).astype(sums.dtype)
+    return tuple(torch.from_numpy(total[k]) for k in range(5))
+
+
+FORWARD_MODE = "neurons have no forward-mode derivatives; use backward(), torch.func.grad, vjp or jacrev"
+SECOND_ORDER = (
+    "compiled neurons have first derivatives only; set the neuron's `method` to 'scan' for second ones"
+)
+
+Tensors = tuple[torch.Tensor | None, ...]
+Dims = tuple[int | None, ...]
+
+
+class _Compiled(torch.autograd.Function):
+    """A rule's kernels as one differentiable operation."""
+
+    @staticmethod
+    def forward(rule: Rule, *tensors: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return rule.forward(Inputs(*tensors))
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
+        rule, *tensors = inputs
+        out, potential, marks = output
+        ctx.mark_non_differentiable(marks)
+        ctx.set_materialize_grads(False)
+        ctx.rule, ctx.count = rule, len(tensors)
+        kept = (out, potential) if tensors[Inputs._fields.index("weight")] is not None else ()
+        ctx.save_for_backward(*tensors, marks, *kept)
+
+    @staticmethod
+    def backward(
+        ctx: FunctionCtx, g_out: torch.Tensor | None, g_potential: torch.Tensor | None, _: None
+    ) -> Tensors:
+        if g_out is None and g_potential is None:
+            return (None,) * (1 + ctx.count)
+        learn = any(ctx.needs_input_grad[2:7])
+        grads = _CompiledBack.apply(ctx.rule, learn, ctx.count, g_out, g_potential, *ctx.saved_tensors)
+        return (None, *grads, None, None)
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, *tangents: torch.Tensor | None) -> None:
+        raise UserError(FORWARD_MODE)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
+        return _loop(_Compiled, info.batch_size, in_dims, args)
+
+
+class _CompiledBack(torch.autograd.Function):
+    """The way back of a rule; it has no derivative of its own."""
+
+    @staticmethod
+    def forward(
+        rule: Rule,
+        learn: bool,
+        count: int,
+        g_out: torch.Tensor | None,
+        g_potential: torch.Tensor | None,
+        *saved: torch.Tensor | None,
+    ) -> Grads:
+        return rule.backward(Inputs(*saved[:count]), saved[count:], g_out, g_potential, learn)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor | None) -> None:
+        raise UserError(SECOND_ORDER)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
+        return _loop(_CompiledBack, info.batch_size, in_dims, args)
+
+
+def _loop(
+    function: type[torch.autograd.Function], size: int, in_dims: Dims, args: tuple
+) -> tuple[Tensors, Dims]:
+    """Run a mapped operation once for each element of the mapped dimension and stack what it gives."""
+    results = []
+    for k in range(size):
+        one = [a if d is None else a.select(d, k) for a, d in zip(args, in_dims, strict=True)]
+        results.append(function.apply(*one))
+    stacked = tuple(None if parts[0] is None else torch.stack(parts) for parts in zip(*results, strict=True))
+    return stacked, tuple(None if part is None else 0 for part in stacked)
+
+
+def run_compiled(rule: Rule, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run a rule's kernels; see `run` of scan.py for the same in torch ops."""
+    out, potential, _ = _Compiled.apply(rule, *inputs)
+    return out, potential
