@@ -35,7 +35,8 @@ class S1C1:
 
     filters: a name in firstspike.coding.BANKS. steps: T, 1 to 255. image_channels: P. Both are the bank's own
     if not given (15 and 1; colour 20 and 3). planes: "separate" applies filter k to plane p alone and gives
-    channel k * P + p; "sum" applies it to the sum of all planes, as the encoder of the original zoo does.
+    channel k * P + p; "sum" applies it to the sum of all planes, as the encoder of the original zoo does;
+    "grey" turns colours into one grey plane first, by the weights of ITU-R BT.601.
     threads: on the CPU; they change nothing but the time.
     """
 
@@ -48,8 +49,8 @@ class S1C1:
     def __post_init__(self) -> None:
         if self.filters not in BANKS:
             raise UserError(f"unknown filters {self.filters!r}: choose one of {', '.join(BANKS)}")
-        if self.planes not in ("separate", "sum"):
-            raise UserError(f'planes={self.planes!r}: choose "separate" or "sum"')
+        if self.planes not in PLANES:
+            raise UserError(f"planes={self.planes!r}: choose one of {', '.join(PLANES)}")
         bank = BANKS[self.filters]()
         object.__setattr__(self, "steps", bank.steps if self.steps is None else self.steps)
         planes = bank.planes if self.image_channels is None else self.image_channels
@@ -58,16 +59,24 @@ class S1C1:
             raise UserError(f"steps={self.steps}: a latency is one byte, so choose 1 to {MAX_STEPS}")
         if self.image_channels < 1:
             raise UserError(f"image_channels={self.image_channels}: an image has at least one")
+        if self.planes == "grey" and self.image_channels != 3:
+            raise UserError(
+                f'planes="grey" with image_channels={self.image_channels}: it takes the 3 of a colour'
+            )
 
     @cached_property
     def bank(self) -> Bank:
         """The filters and all their settings."""
-        return replace(BANKS[self.filters](), planes=self.image_channels)
+        return replace(BANKS[self.filters](), planes=self._coded_planes)
+
+    @property
+    def _coded_planes(self) -> int:
+        return 1 if self.planes == "grey" else self.image_channels
 
     @property
     def channels(self) -> int:
         """C, the number of channels of the latencies."""
-        return len(self.bank.kernels) * self.image_channels
+        return len(self.bank.kernels) * self._coded_planes
 
     @property
     def key(self) -> str:
@@ -104,7 +113,7 @@ class S1C1:
             )
         self.output_size(*images.shape[2:])
         images = images if str(images.dtype).endswith("uint8") else _pixels(images)
-        return _summed(images) if self.planes == "sum" else images
+        return PLANES[self.planes](images)
 
 
 def _pixels(images: Images) -> Images:
@@ -127,5 +136,20 @@ def _summed(images: Images) -> Images:
     return _floats(images).sum(1)[:, None][:, [0] * images.shape[1]]
 
 
+def _grey(images: Images) -> Images:
+    """One plane of grey, as Pillow's mode L has it."""
+    red, green, blue = (
+        (images[:, c] + 0.5).astype(np.int32)
+        if isinstance(images, np.ndarray)
+        else (images[:, c] + 0.5).int()
+        for c in range(3)
+    )
+    grey = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+    return grey[:, None].astype(np.uint8) if isinstance(images, np.ndarray) else grey[:, None].byte()
+
+
 def _floats(images: Images) -> Images:
     return images.astype(np.float32) if isinstance(images, np.ndarray) else images.float()
+
+
+PLANES = {"separate": lambda images: images, "sum": _summed, "grey": _grey}

@@ -33,6 +33,7 @@ from firstspike.data import DataMissing, Dataset, load
 from firstspike.data.samples import Parts, Selection, encoded
 from firstspike.errors import UserError
 from firstspike.files import make_folder, write_refusal
+from firstspike.layers import RSTDP
 from firstspike.report.activation import ActivationMaps
 from firstspike.report.callbacks import HistoryFile
 from firstspike.report.console import Console
@@ -242,7 +243,7 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     threads = options["threads"] or available()
     encoder = None
     if dataset.latency_steps is None:
-        encoder = S1C1("colour" if dataset.channels > 1 else "dog", threads=threads)
+        encoder = make_encoder(get_model(options["model"]).filters, dataset.channels, threads)
         encoder.output_size(*dataset.image_size)
     names = ("seed", "ratio", "validation", "first", "augment", "mirror")
     selection = Selection(**{name: options[name] for name in names})
@@ -256,6 +257,14 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     net = make_network({**options, "device": device.name}, dataset, parts, steps)
     net.engine.workers = threads
     return Experiment(dataset, encoder, parts, net)
+
+
+def make_encoder(filters: str, channels: int, threads: int) -> S1C1:
+    """The encoder that a network wants: the zoo's own for grey images or for colours, else its filters on grey."""
+    if filters == "dog":
+        return S1C1("colour" if channels > 1 else "dog", threads=threads)
+    colours = {"image_channels": channels, "planes": "grey"} if channels > 1 else {}
+    return S1C1(filters, threads=threads, **colours)
 
 
 def find_dataset(options: Mapping[str, Any], say: Callable[[str], None]) -> Dataset:
@@ -284,7 +293,7 @@ def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, ste
     """The network for this data, with the options that were given."""
     known = get_model(options["model"]).known_options()
     chosen = {name: options[name] for name in known if options.get(name) is not None}
-    if "window" in known:
+    if known.get("window") == RSTDP.window:  # a network that states another one keeps it
         chosen.setdefault("window", options["batch_size"])
     channels, height, width = parts.train.shape
     return create_model(
@@ -344,7 +353,7 @@ def watched(
         epochs,
         some(np.array(first)),
         some(np.arange(min(EMBEDDED, len(test)))),
-        polarities(engine.shape[0], dataset.channels),
+        polarities(engine.shape[0], dataset.channels, experiment.encoder),
     )
 
 
@@ -357,8 +366,14 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return (255 * (images < images.max()).mean(axis=1)).astype(np.uint8)
 
 
-def polarities(channels: int, planes: int) -> tuple[list[list[int]], list[list[int]]]:
-    """On and off channels of each colour; channels alternate between both, filter by filter, plane after plane."""
+def polarities(channels: int, planes: int, encoder: S1C1 | None) -> tuple[list[list[int]], list[list[int]]]:
+    """On and off channels of each colour; channels alternate between both, filter by filter, plane after plane.
+
+    Filters that take absolute responses have no off channels.
+    """
+    if encoder is not None and encoder.bank.absolute:
+        return [list(range(channels))], [[]]
+    planes = encoder.bank.planes if encoder else planes
     kinds = [
         [list(range(sign * planes + plane, channels, 2 * planes)) for plane in range(planes)]
         for sign in (0, 1)
@@ -509,7 +524,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train.py: not enough memory: {error or 'take fewer images or maps'}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted: {interrupt or 'nothing was begun'}", file=sys.stderr)
+        print(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}", file=sys.stderr)
         return 130
 
 

@@ -3,20 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from firstspike.compiled import DecisionLayer, ThresholdLayer, learn_together
+from firstspike.compiled import DecisionLayer, FirstSpikeLayer, ThresholdLayer, learn_together
 from firstspike.errors import UserError
 
 
 @dataclass(frozen=True)
 class Backend:
-    """How layers are made, ``threshold(layer, shape)`` and ``decision(layer, shape)``, and how two learn together.
+    """How layers are made, from (layer, shape), and how two learn together.
 
-    The layers have the methods of those in ``compiled.py``.
+    ``threshold`` layers hand on spikes, ``decision`` layers answer by the last potentials, ``first`` ones by the first
+    spike. The layers have the methods of those in ``compiled.py``.
     """
 
     threshold: Callable = ThresholdLayer
     decision: Callable = DecisionLayer
     learn_together: Callable = learn_together
+    first: Callable = FirstSpikeLayer
 
 
 def choose(device: str, update_batch: int) -> Backend:

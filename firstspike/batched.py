@@ -207,7 +207,15 @@ def backend(device: str, update_batch: int) -> Backend:
         kinds = [
             partial(kind, batch=update_batch, device=place) for kind in (DeviceThreshold, DeviceDecision)
         ]
-    return Backend(*kinds, learn_together)
+    return Backend(*kinds, learn_together, refuse_first)
+
+
+def refuse_first(layer: Conv, shape: Shape) -> None:
+    """A layer that answers by its first spike has no mini-batched twin."""
+    raise UserError(
+        f"layer {layer.name} answers by its first spike: it learns image after image on the CPU,"
+        " so leave out --device and --update-batch"
+    )
 
 
 def usable(device: str) -> torch.device:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NEVER = 255
 MAX_STEPS = 255
+PLAIN_CHUNK = 64  # images that the plain encoder takes at once
 
 
 # --- filters: float64 until the last cast ---------------------------------------------------------------
@@ -92,8 +93,11 @@ class Bank:
 
     The steps, in order: pixels / divisor; cross-correlation of each plane with each kernel, zero padding; the
     absolute value if `absolute`; what is below `threshold` becomes 0; if `rival_margin` is given, only the
-    lowest filter within that margin of the largest stays at each place; division by the mean of the square of
-    `radius` around if given; rank code with T `steps`, `even` or in equal bins (see `rank_code`).
+    lowest filter within that margin of the largest stays at each place; if `pooling` (window, stride) is
+    given, the largest response of each window, padded by half of it; `lateral_inhibition` with factors by
+    distance if `inhibition` is given; division by the mean of the square of `radius` around if given; rank code
+    with T `steps`, `even` or in equal bins (see `rank_code`). With `late`, filters compete behind the rank
+    code: losers take up a rank, and vanish.
     """
 
     name: str
@@ -107,6 +111,9 @@ class Bank:
     absolute: bool = False
     rival_margin: float | None = None
     even: bool = False
+    pooling: tuple[int, int] | None = None
+    inhibition: tuple[float, ...] = ()
+    late: bool = False
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the latencies of an image; UserError if it is smaller than the filters."""
@@ -115,7 +122,11 @@ class Bank:
             raise UserError(
                 f"images of {height}x{width}: {self.name!r} needs at least {max(lost + 1, 1)} each way"
             )
-        return height - lost, width - lost
+        sides = height - lost, width - lost
+        if self.pooling is None:
+            return sides
+        window, stride = self.pooling
+        return tuple((side + window // 2 * 2 - window) // stride + 1 for side in sides)
 
     @cached_property
     def tables(self) -> Tables:
@@ -167,15 +178,24 @@ def kheradpisheh_bank() -> Bank:
     return Bank("kheradpisheh", _dog_pairs((7,), [(1.0, 2.0)]), padding=3, threshold=50.0)
 
 
-def gabor_bank(window: int = 5) -> Bank:
+def gabor_bank(window: int = 5, name: str = "gabor", **settings: Any) -> Bank:
     """Four orientations, absolute responses, one orientation at each place.
 
     Flat background and mirrored kernels leave differences of rounding size; 1e-5 of a pixel's range sets them
     to 0 and to a tie, so that the code does not hang on the order of a sum.
     """
     kernels = stack_kernels([gabor_kernel(window, 22.5 + 45 * k) for k in range(1, 5)])
-    settings = {"radius": None, "divisor": 255.0, "absolute": True, "rival_margin": 1e-5}
-    return Bank("gabor", kernels, padding=0, threshold=1e-5, **settings)
+    shared = {"radius": None, "divisor": 255.0, "absolute": True, "rival_margin": 1e-5}
+    return Bank(name, kernels, padding=0, threshold=1e-5, **shared, **settings)
+
+
+def shallow_bank(window: int, stride: int, *, name: str, steps: int) -> Bank:
+    """Gabor responses pooled before they are coded; strong cells are raised, and one orientation stays a place.
+
+    Mozafari et al., IEEE TNNLS 29 (2018), as released.
+    """
+    settings = {"pooling": (window, stride), "inhibition": (0.15, 0.12, 0.1, 0.07, 0.05), "late": True}
+    return gabor_bank(5, name, steps=steps, **settings)
 
 
 def log_bank(scales: Sequence[float] = (0.5, 1.0, 2.0)) -> Bank:
@@ -191,25 +211,46 @@ BANKS: dict[str, Callable[[], Bank]] = {
     "dog": dog_bank,
     "colour": colour_bank,
     "gabor": gabor_bank,
+    "gabor3": partial(gabor_bank, 3, "gabor3"),
+    "gabor-caltech": partial(shallow_bank, 7, 6, name="gabor-caltech", steps=15),
+    "gabor-eth80": partial(shallow_bank, 5, 4, name="gabor-eth80", steps=15),
+    "gabor-norb": partial(shallow_bank, 5, 4, name="gabor-norb", steps=30),
     "kheradpisheh": kheradpisheh_bank,
     "log": log_bank,
 }
 
 
 def encode_compiled(images: NDArray, bank: Bank, *, steps: int, threads: int = 1) -> NDArray[np.uint8]:
-    """What `encode` computes, compiled for the CPU, from arrays; threads change nothing."""
-    from firstspike.kernels.encode import encode_images
+    """What `encode` computes, compiled for the CPU, from arrays; threads change nothing.
+
+    A bank that pools has no compiled form: `encode` itself runs.
+    """
     from firstspike.threads import in_chunks
 
     count, planes, *size = images.shape
     latency = np.empty((count, len(bank.kernels) * planes, *bank.output_size(*size)), np.uint8)
+    run = _run_compiled if bank.pooling is None else _run_plain
 
     def work(rows: slice) -> None:
         chunk = np.array(images[rows], np.float32, order="C")  # one type and layout: compiled once
-        latency[rows] = encode_images(chunk, bank.tables, steps)
+        latency[rows] = run(chunk, bank, steps)
 
     in_chunks(work, count, threads=threads)
     return latency
+
+
+def _run_compiled(images: NDArray[np.float32], bank: Bank, steps: int) -> NDArray[np.uint8]:
+    from firstspike.kernels.encode import encode_images
+
+    return encode_images(images, bank.tables, steps)
+
+
+def _run_plain(images: NDArray[np.float32], bank: Bank, steps: int) -> NDArray[np.uint8]:
+    import torch
+
+    pixels = torch.from_numpy(images).double()
+    parts = [encode(part, bank, steps=steps).numpy() for part in pixels.split(PLAIN_CHUNK)]
+    return np.concatenate(parts) if parts else np.empty((0, 1, 1, 1), np.uint8)
 
 
 # --- the encoder in plain torch -------------------------------------------------------------------------
@@ -220,7 +261,12 @@ def encode(images: Tensor, bank: Bank, *, steps: int) -> Tensor:
 
     Computes in the dtype of `images` if that is a float type, else in float64. A blank image is silent.
     """
-    return rank_code(intensities(images, bank), steps=steps, even=bank.even)
+    strength = intensities(images, bank)
+    latency = rank_code(strength, steps=steps, even=bank.even)
+    if not bank.late:
+        return latency
+    stays = _strongest_filter(strength, planes=images.shape[1], margin=bank.rival_margin or 0.0) > 0
+    return latency.where(stays, NEVER)
 
 
 def intensities(images: Tensor, bank: Bank) -> Tensor:
@@ -232,8 +278,13 @@ def intensities(images: Tensor, bank: Bank) -> Tensor:
     response = filter_planes(pixels, bank.kernels, padding=bank.padding)
     response = response.abs() if bank.absolute else response
     response = torch.where(response >= bank.threshold, response, 0)
-    if bank.rival_margin is not None:
+    if bank.rival_margin is not None and not bank.late:
         response = _strongest_filter(response, planes=images.shape[1], margin=bank.rival_margin)
+    if bank.pooling is not None:
+        # Rounded, so that responses that differ by the order of a sum are equal.
+        response = _pool_largest(response.to(torch.float32), *bank.pooling)
+    if bank.inhibition:
+        response = lateral_inhibition(response, _by_distance(bank.inhibition).to(response))
     return response if bank.radius is None else local_normalisation(response, bank.radius)
 
 
@@ -259,6 +310,20 @@ def _strongest_filter(response: Tensor, *, planes: int, margin: float) -> Tensor
     first = near.argmax(1, keepdim=True)
     index = torch.arange(filters.shape[1], device=filters.device).view(1, -1, 1, 1, 1)
     return torch.where(index == first, filters, 0).flatten(1, 2)
+
+
+def _pool_largest(response: Tensor, window: int, stride: int) -> Tensor:
+    import torch.nn.functional as F
+
+    return F.max_pool2d(response, window, stride, padding=window // 2)
+
+
+def _by_distance(factors: Sequence[float]) -> Tensor:
+    """Factors by Chebyshev distance 1, 2, ... as a square kernel, 0 in its centre."""
+    import torch
+
+    reach = torch.arange(-len(factors), len(factors) + 1).abs()
+    return torch.tensor([0.0, *factors])[torch.maximum(reach[:, None], reach)]
 
 
 def local_normalisation(intensity: Tensor, radius: int, *, eps: float = 1e-12) -> Tensor:

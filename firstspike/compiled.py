@@ -1,11 +1,11 @@
 """Layers on the CPU: weights laid out for the compiled kernels, and the kernels called on batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.kernels import conv, decision, final, joint, spikes, winners
+from firstspike.kernels import conv, decision, final, joint, shallow, spikes, winners
 from firstspike.kernels.vector import padded
 from firstspike.layers import RSTDP, STDP, Conv, Pool, Shape
 
@@ -104,6 +104,75 @@ class ThresholdLayer:
             used,
         )
         return chosen, used
+
+    def first(self, latencies: np.ndarray, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Earliest neuron of each image, map, row, column and step (N, 4), -1 where silent, and its potential (N,)."""
+        won, potential = np.empty((len(latencies), 4), np.int64), np.empty(len(latencies))
+        shallow.first_spikes(latencies, self.geometry, self.synapses, self.competition(steps), won, potential)
+        return won, potential
+
+
+class FirstSpikeLayer(ThresholdLayer):
+    """A threshold layer that answers by its first spike: of the earliest neurons the one of largest potential."""
+
+    def part(self, maps: np.ndarray) -> ThresholdLayer:
+        """A layer of some of the maps, with a copy of their weights."""
+        part = ThresholdLayer(replace(self.layer, maps=len(maps)), self.shape)
+        part.weights = self.synapses.weight[maps]
+        return part
+
+    def learn(
+        self,
+        latencies: np.ndarray,
+        labels: np.ndarray,
+        rule: RSTDP,
+        rates: np.ndarray,
+        *,
+        steps: int,
+        group: int,
+        clipped: bool,
+        kept: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, bool]:
+        """One window of R-STDP among the maps `kept`; returns winners int64 (N, 3) and whether all maps are clipped."""
+        kept = np.arange(self.geometry.maps) if kept is None else kept
+        chosen = np.full((len(latencies), 3), -1, np.int64)
+        if len(kept) == 0:
+            return chosen, clipped
+        part, weights = self.part(kept), self.weights
+        changed = shallow.learn_reward(
+            latencies,
+            labels,
+            part.geometry,
+            part.synapses,
+            part.competition(steps),
+            kept // group,
+            rates,
+            plasticity(rule),
+            clipped,
+            chosen,
+        )
+        weights[kept] = part.weights
+        self.weights = weights.clip(np.float32(rule.lower), np.float32(rule.upper)) if changed else weights
+        chosen[:, 0] = np.where(chosen[:, 0] < 0, -1, kept[chosen[:, 0]])
+        return chosen, changed
+
+    def decide(self, latencies: np.ndarray, *, steps: int) -> np.ndarray:
+        """Winners int64 (N, 3), -1 where silent."""
+        return self.first(latencies, steps=steps)[0][:, :3]
+
+    def scores(self, latencies: np.ndarray, *, steps: int, group: int) -> np.ndarray:
+        """How near each class was to deciding, float32 (N, classes), 1 for the winner's, 0 where none of it fires.
+
+        Steps left at the class's first spike, and of the last of them the share that its potential has of the largest.
+        """
+        maps = np.arange(self.geometry.maps).reshape(-1, group)
+        firsts = [self.part(own).first(latencies, steps=steps) for own in maps]
+        left = steps - np.stack([won[:, 3] for won, _ in firsts], axis=1)  # (N, classes)
+        potential = np.stack([potential for _, potential in firsts], axis=1)
+        fired = potential > 0
+        share = potential / np.maximum(potential.max(axis=1, keepdims=True), 1e-9)
+        near = np.where(fired, left - 1 + share, 0)
+        return (near / np.maximum(near.max(axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
 
 @dataclass

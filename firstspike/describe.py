@@ -5,9 +5,12 @@ from dataclasses import fields
 from typing import Any
 
 from firstspike.errors import UserError
-from firstspike.layers import RSTDP, STDP, Branches, Conv, Decision, Description, Phase, Pool
+from firstspike.layers import RSTDP, STDP, Branches, Conv, Decision, Description, FlooredRSTDP, Phase, Pool
 
-KINDS = {kind.__name__: kind for kind in (Branches, Conv, Decision, Description, Phase, Pool, RSTDP, STDP)}
+KINDS = {
+    kind.__name__: kind
+    for kind in (Branches, Conv, Decision, Description, FlooredRSTDP, Phase, Pool, RSTDP, STDP)
+}
 
 
 def register(kind: type) -> type:

@@ -77,9 +77,9 @@ class LayerRates:
                 self.start[REWARD_RATES.index(name)] = rate
                 self.reward[REWARD_RATES.index(name)] = rate
 
-    def adapt(self, right: float, wrong: float, *, least: float = 0.0) -> None:
-        """Set the current R-STDP rates from the shares of right and wrong answers of a window; `least` of them stay."""
-        self.reward[:] = self.start * (least + (1 - least) * np.array([wrong, wrong, right, right]))
+    def adapt(self, reward: float, punish: float) -> None:
+        """Set the current R-STDP rates to these parts of the starting ones."""
+        self.reward[:] = self.start * np.array([reward, reward, punish, punish])
 
     def current(self) -> dict[str, float]:
         """The rates in force, by name."""
@@ -537,7 +537,7 @@ class Engine:
         self.windows[phase] += 1
         adapted = self.turn(phase) if self.phase(phase).turns == "original" else self.learning(phase)
         for name in adapted:
-            self.rates[name].adapt(right, wrong, least=self.phase(phase).rules[name].adaptive_min)
+            self.rates[name].adapt(*self.phase(phase).rules[name].factors(right, wrong))
 
 
 def fires(node: ThresholdLayer | DecisionLayer) -> bool:

@@ -12,6 +12,7 @@ from firstspike.errors import UserError
 
 Shape = tuple[int, int, int]  # channels, height, width
 LARGEST = 10**9  # of any number; no layer's potential comes near it
+WHOLE = 0  # as a kernel: the largest square that the layer's input holds
 RANGES = {  # of options, by their name or the last word of it
     "threshold": (0, LARGEST),
     "maps": (1, LARGEST),
@@ -19,6 +20,8 @@ RANGES = {  # of options, by their name or the last word of it
     "radius": (0, LARGEST),
     "doubling_period": (1, LARGEST),
     "window": (1, LARGEST),
+    "adaptive_min": (0, 1),
+    "dropout": (0, 1),
     "lower": (0, 1),
     "upper": (0, 1),
 }
@@ -62,9 +65,9 @@ class Pool:
 class Conv:
     """A convolution of neurons that fire at most once: stride 1, no bias, no leak.
 
-    ``threshold`` None makes a decision layer, which looks at the potentials of the last step only; its ``maps`` are 0
-    in a description, and follow from the number of classes. ``k`` winners with inhibition ``radius`` learn in an image.
-    Initial weights are N(mean, std).
+    ``threshold`` None makes a decision layer, which looks at the potentials of the last step only. ``maps`` 0 in a
+    description follow from the number of classes, ``kernel`` WHOLE from the size of the input. ``k`` winners with
+    inhibition ``radius`` learn in an image. Initial weights are N(mean, std).
     """
 
     name: str
@@ -160,7 +163,7 @@ class RSTDP:
     """Reward-modulated STDP; after every ``window`` images the rates follow the shares of right and wrong answers.
 
     Reward rates are the starting ones times the share of wrong answers, punishment rates times the share of right
-    ones (Mozafari et al. 2019, section 2.5).
+    ones (Mozafari et al. 2019, section 2.5). A window ends with its epoch at the latest.
     """
 
     reward_ltp: float = 0.004
@@ -172,6 +175,28 @@ class RSTDP:
     stabilise: bool = False
     window: int = 1000
 
+    def factors(self, right: float, wrong: float) -> tuple[float, float]:
+        """What reward and punishment rates are multiplied by after a window with these shares."""
+        return wrong, right
+
+
+@dataclass(frozen=True)
+class FlooredRSTDP(RSTDP):
+    """R-STDP whose rates keep a part of the starting ones: ``adaptive_min + (1 - adaptive_min) * share`` of them.
+
+    1 makes the rates constant (Mozafari et al. 2018, as released, with 0.2).
+    """
+
+    lower: float = 0.0
+    upper: float = 1.0
+    stabilise: bool = True
+    adaptive_min: float = 0.2
+
+    def factors(self, right: float, wrong: float) -> tuple[float, float]:
+        """What reward and punishment rates are multiplied by after a window with these shares."""
+        reward, punish = (self.adaptive_min + (1 - self.adaptive_min) * share for share in (wrong, right))
+        return reward, punish
+
 
 Rule = STDP | RSTDP
 
@@ -182,7 +207,9 @@ class Phase:
 
     ``turns`` says who learns in a window of a phase with two reward-modulated layers: "together", "alternate" (the
     lower layer in even windows, the upper in odd ones) or "original" (so in the first epoch only, afterwards the upper
-    layer alone). ``counted_as`` names the number of epochs that several phases share.
+    layer alone). ``counted_as`` names the number of epochs that several phases share. ``dropout`` is the probability
+    with which each map of the learning layer is left out, for an epoch at a time. ``exclusive`` lets only the earliest
+    map of each place into what the phase learns from, of several the lowest; answers and features see all.
     """
 
     name: str
@@ -190,6 +217,8 @@ class Phase:
     epochs: int
     turns: str = "together"
     counted_as: str = ""
+    dropout: float = 0.0
+    exclusive: bool = False
 
     @property
     def number(self) -> str:
@@ -225,8 +254,20 @@ class Description:
     def for_classes(self, classes: int) -> "Description":
         """The description with as many maps in the decision layers as the classes need."""
         maps = self.decision.group * classes
-        grown = edit(self.layers, lambda layer: replace(layer, maps=maps) if is_decision(layer) else layer)
+        grown = edit(
+            self.layers, lambda layer: replace(layer, maps=maps) if follows_classes(layer) else layer
+        )
         return replace(self, layers=grown)
+
+    def for_input(self, shape: Shape) -> "Description":
+        """The description with kernels of a number of pixels, for an input (C, H, W)."""
+        layers = []
+        for layer in self.layers:
+            if isinstance(layer, Conv) and layer.kernel == WHOLE:
+                layer = replace(layer, kernel=min(shape[1:]) + 2 * layer.pad)
+            layers.append(layer)
+            shape = layer.output(shape)
+        return replace(self, layers=tuple(layers))
 
     def with_options(self, options: Mapping[str, Any]) -> "Description":
         """The description with some of its numbers changed; `options` says which may be."""
@@ -247,10 +288,13 @@ class Description:
                 known |= {name: value for name, value in vars(rule).items() if name not in known}
             if phase.turns != "together":
                 known["schedule"] = phase.turns
+            if phase.dropout:
+                known["dropout"] = phase.dropout
         for layer in walk(self.layers):
             if isinstance(layer, Conv) and not is_decision(layer):
                 known[f"{layer.name}_threshold"] = float(layer.threshold)
-                known |= {f"{layer.name}_{name}": getattr(layer, name) for name in ("k", "radius", "maps")}
+                free = () if follows_classes(layer) else ("k", "radius", "maps")
+                known |= {f"{layer.name}_{name}": getattr(layer, name) for name in free}
             if isinstance(layer, Branches) and layer.join in JOINS:
                 known["join"] = layer.join
         return known
@@ -273,6 +317,11 @@ def check_option(name: str, value: Any, default: Any) -> None:
 def is_decision(layer: Layer) -> bool:
     """Whether a layer decides by its potentials at the last step."""
     return isinstance(layer, Conv) and layer.threshold is None
+
+
+def follows_classes(layer: Layer) -> bool:
+    """Whether a layer of a description has as many maps as the classes need."""
+    return isinstance(layer, Conv) and layer.maps == 0
 
 
 def walk(layers: tuple[Layer, ...]) -> Iterator[Layer]:
@@ -315,4 +364,5 @@ def _phase_changed(phase: Phase, options: Mapping[str, Any]) -> Phase:
     turns = options.get("schedule", phase.turns) if phase.turns != "together" else phase.turns
     if turns not in TURNS:
         raise UserError(f"option schedule: {turns!r} given, {', '.join(TURNS)} allowed")
-    return replace(phase, rules=rules, turns=turns)
+    dropout = options.get("dropout", phase.dropout) if phase.dropout else 0.0
+    return replace(phase, rules=rules, turns=turns, dropout=dropout)

@@ -2,11 +2,19 @@
 
 import numpy as np
 
+from firstspike.layers import is_decision, walk
 from models import create_model, get_model, list_models
 from network_trainer import NetworkTrainer
 
+
+def heads(model):
+    """Names of the layers that decide by their potentials at the end."""
+    return {layer.name for layer in walk(model.layers) if is_decision(layer)}
+
+
 SIDE = 20  # the smallest image that all networks can be made for
-ZOO = [name for name in list_models() if getattr(get_model(name), "build", None) is NetworkTrainer.build]
+BUILT = [name for name in list_models() if getattr(get_model(name), "build", None) is NetworkTrainer.build]
+ZOO = [name for name in BUILT if heads(get_model(name)) == set(get_model(name).decision.heads)]
 
 
 def small(name, *, classes=3, maps=6, **options):

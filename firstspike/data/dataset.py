@@ -73,6 +73,18 @@ def _check_part(what: str, images: np.ndarray, labels: np.ndarray, class_names: 
         raise UserError(f"{what}: labels run from {found}, allowed are 0 to {most}; fetch the files again")
 
 
+def choose_classes(dataset: Dataset, classes: list[int], *, name: str) -> Dataset:
+    """The images of some classes, which are numbered anew in the order given."""
+    parts = {}
+    for part in ("train", "test"):
+        images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
+        rows = np.flatnonzero(np.isin(labels, classes))
+        new = np.array([classes.index(label) for label in labels[rows]], np.int64)
+        parts |= {f"{part}_images": images[rows], f"{part}_labels": new}
+    names = tuple(dataset.class_names[label] for label in classes)
+    return replace(dataset, name=name, class_names=names, **parts)
+
+
 def resized(dataset: Dataset, size: tuple[int, int]) -> Dataset:
     """The same data set with every image brought to `size` (rows, columns), bilinearly as Pillow does."""
     if dataset.image_size == size:

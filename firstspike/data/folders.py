@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ LARGEST_ARCHIVE = 8 * 2**30  # bytes of all members together, once decompressed
 MOST_MEMBERS = 5_000_000
 TEST_SHARE = 0.2
 
+Divide = Callable[[list[str], np.ndarray], tuple[np.ndarray, np.ndarray]]  # file names, labels -> train, test
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -39,14 +41,20 @@ class Picture:
 
 
 def load_folder(
-    path: Path, *, name: str, image_size: int | tuple[int, int] | None, seed: int, mirror: bool = False
+    path: Path,
+    *,
+    name: str,
+    image_size: int | tuple[int, int] | None,
+    seed: int,
+    mirror: bool = False,
+    divide: Divide | None = None,
 ) -> Dataset:
     """The data set of class folders at `path`, a folder or a tar (packed or not).
 
-    With `train` and `test` on top these are the two parts, else a fifth of each class, drawn by `seed`,
-    is the test set. Grey images stay grey (N, H, W), colour ones (N, 3, H, W). Raises UserError for empty
-    class folders, pictures that cannot be read or are not of 8 bits, and mixed sizes without
-    `image_size`.
+    With `train` and `test` on top these are the two parts, else `divide` makes them of the file names and
+    labels; without it a fifth of each class, drawn by `seed`, is the test set. Grey images stay grey (N, H,
+    W), colour ones (N, 3, H, W). Raises UserError for empty class folders, pictures that cannot be read or are
+    not of 8 bits, and mixed sizes without `image_size`.
     """
     size = None if image_size is None else as_size(image_size)
     files, folders = _open(path)
@@ -61,7 +69,8 @@ def load_folder(
     _refuse_empty(path, folders, pictures, level=1 if parts else 0)
     images = _stack(path, pictures)
     if parts is None:
-        return _split_by_seed(name, path, pictures, images, seed, mirror)
+        divide = divide or (lambda names, labels: split(labels, TEST_SHARE, seed=seed))
+        return _divided(name, path, pictures, images, divide, mirror)
     return _given_parts(name, path, pictures, images, parts, mirror)
 
 
@@ -85,8 +94,8 @@ def _given_parts(
     return Dataset(name, images[train], labels[train], images[test], labels[test], names, mirror)
 
 
-def _split_by_seed(
-    name: str, path: Path, pictures: list[Picture], images: np.ndarray, seed: int, mirror: bool
+def _divided(
+    name: str, path: Path, pictures: list[Picture], images: np.ndarray, divide: Divide, mirror: bool
 ) -> Dataset:
     deep = next((p for p in pictures if len(p.parts) != 2), None)
     if deep:
@@ -94,7 +103,7 @@ def _split_by_seed(
             f"{path}: {'/'.join(deep.parts)} does not lie in a class folder; wanted <class>/<image>"
         )
     names, labels = np.unique([p.parts[0] for p in pictures], return_inverse=True)
-    train, test = split(labels, TEST_SHARE, seed=seed)
+    train, test = divide([p.parts[1] for p in pictures], labels)
     return Dataset(
         name, images[train], labels[train], images[test], labels[test], tuple(names.tolist()), mirror
     )

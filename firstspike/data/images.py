@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from firstspike.data import download as net
-from firstspike.data.dataset import DataMissing, Dataset, resize
+from firstspike.data.dataset import DataMissing, Dataset, choose_classes, resize
 from firstspike.data.folders import load_folder
 from firstspike.data.idx import find_idx, read_idx
 from firstspike.data.splits import split
@@ -36,6 +36,7 @@ KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 # EMNIST balanced merges the lower-case letters that look like their capitals (Cohen et al. 2017, table II).
 EMNIST_BALANCED = tuple(string.digits + string.ascii_uppercase + "abdefghnqrt")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ETH_OBJECTS = range(1, 11)
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 
 
@@ -181,14 +182,51 @@ def _cifar_records(batches: dict[str, bytes], name: str) -> np.ndarray:
 
 def read_cifar10_jpeg(request: Request) -> Dataset:
     """CIFAR-10 as JPEG files in class folders: `cifar10-jpeg.tar.gz`, or the folder `cifar10-jpeg`."""
-    root = request.root
-    path = next((p for p in (root / "cifar10-jpeg", root / "cifar10-jpeg.tar.gz") if p.exists()), None)
+    path = _archive(request, "cifar10-jpeg", ".tar.gz")
+    return load_folder(path, name="cifar10-jpeg", image_size=32, seed=0, mirror=True)
+
+
+def read_eth(request: Request, held_out: int | None = None) -> Dataset:
+    """The cups and dogs of ETH-80 (Leibe and Schiele 2003), ten objects each in 41 views.
+
+    A quarter of the images, drawn by the seed, is the test set, or all views of one object of each class: the former
+    knows the test images' objects from other views.
+    """
+
+    def divide(names: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if held_out is None:
+            return split(labels, 0.25, seed=request.seed)
+        held = np.array([object_number(name) == held_out for name in names])
+        return np.flatnonzero(~held), np.flatnonzero(held)
+
+    path = _archive(request, "eth-cup-dog", ".tar")
+    return load_folder(path, name=request.name, image_size=request.image_size, seed=0, divide=divide)
+
+
+def object_number(name: str) -> int:
+    """Number of the object that a picture of ETH-80 shows: its name is CLASS OBJECT-TILT-AZIMUTH."""
+    return int("".join(filter(str.isdigit, name.partition("-")[0])) or 0)
+
+
+def _archive(request: Request, name: str, suffix: str) -> Path:
+    """Where class folders lie, unpacked or in their tar."""
+    places = request.root / name, request.root / f"{name}{suffix}"
+    path = next((place for place in places if place.exists()), None)
     if path is None:
         raise DataMissing(
-            f"data set cifar10-jpeg: looked for cifar10-jpeg.tar.gz or cifar10-jpeg/ in {root}; name the "
+            f"data set {request.name}: looked for {name}{suffix} or {name}/ in {request.root}; name the "
             "folder with it by --data-dir or $FIRSTSPIKE_DATA, or take --dataset digits, which needs no files"
         )
-    return load_folder(path, name="cifar10-jpeg", image_size=32, seed=0, mirror=True)
+    return path
+
+
+def read_mnist_digits(request: Request) -> Dataset:
+    """Some of MNIST's digits, such as `mnist:3,8`, in the order given."""
+    chosen = str(request.path).split(",")
+    if len(set(chosen)) < max(2, len(chosen)) or not set(chosen) <= set(DIGITS):
+        raise UserError(f"data set {request.name}: give two or more different digits, such as mnist:3,8")
+    whole = read_idx_set(IDX_SETS[0], request)
+    return choose_classes(whole, [int(digit) for digit in chosen], name=request.name)
 
 
 def read_folder(request: Request) -> Dataset:
@@ -200,5 +238,9 @@ register(Row("digits", read_digits))
 register(Row("cifar10", read_cifar10))
 register(Row("cifar10-jpeg", read_cifar10_jpeg))
 register(Row("folder:", read_folder))
+register(Row("mnist:", read_mnist_digits, takes="DIGITS"))
+register(Row("eth-cup-dog", read_eth))
+for _number in ETH_OBJECTS:
+    register(Row(f"eth-cup-dog-{_number}", partial(read_eth, held_out=_number)))
 for _row in IDX_SETS:
     register(Row(_row.name, partial(read_idx_set, _row)))

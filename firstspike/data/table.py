@@ -1,7 +1,7 @@
 """The table of image data sets: a name, how its files are found or fetched, and how they are read.
 
 A new data set is one more row. `register` takes it; `load` and `list_datasets` know nothing else. A row
-whose name ends in a colon takes what follows it as a path.
+whose name ends in a colon takes what follows it, mostly a path.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """A data set: `read` finds its files, fetches them where it may, and reads them."""
+    """A data set: `read` finds its files, fetches them where it may, and reads them.
+
+    Of a name that ends in a colon `takes` says what follows.
+    """
 
     name: str
     read: Callable[[Request], Dataset]
+    takes: str = "PATH"
 
 
 _rows: dict[str, Row] = {}
@@ -80,8 +84,8 @@ def load(
     prefix, colon, rest = name.partition(":")
     row = _rows.get(prefix + colon)
     if row is None or bool(colon) != bool(rest):
-        takes_path = [f"{known}PATH" for known in sorted(_rows) if known.endswith(":")]
-        raise UserError(f"unknown data set {name!r}; there are {', '.join(list_datasets() + takes_path)}")
+        open_ended = [f"{known}{_rows[known].takes}" for known in sorted(_rows) if known.endswith(":")]
+        raise UserError(f"unknown data set {name!r}; there are {', '.join(list_datasets() + open_ended)}")
     size = None if image_size is None else as_size(image_size)
     place = Path(root).expanduser() if root is not None else default_root()
     path = Path(rest).expanduser()

@@ -13,6 +13,7 @@ from s1c1 import S1C1
 
 quick = settings(max_examples=30, deadline=None)
 banks = st.sampled_from([coding.BANKS[name]() for name in coding.BANKS])
+open_banks = st.sampled_from([bank for bank in (make() for make in coding.BANKS.values()) if not bank.late])
 steps_to_try = st.sampled_from([1, 2, 7, 15, 40])
 
 
@@ -58,7 +59,7 @@ def test_they_agree_on_several_planes(images, steps):
 
 
 @quick
-@given(pictures(), banks, steps_to_try)
+@given(pictures(), open_banks, steps_to_try)
 def test_each_step_has_its_share_of_the_spikes(images, bank, steps):
     images = np.repeat(images, bank.planes, 1)
     found = (coding.intensities(torch.from_numpy(images), bank) > 0).flatten(1).sum(1).tolist()

@@ -23,6 +23,10 @@ DIGITS = GENERATOR.integers(0, 256, (3, 28, 28), np.uint8)
         ("gabor", 1, 4, 15, 24),
         ("kheradpisheh", 1, 2, 15, 28),
         ("log", 1, 6, 15, 28),
+        ("gabor3", 1, 4, 15, 26),
+        ("gabor-eth80", 1, 4, 15, 6),
+        ("gabor-norb", 1, 4, 30, 6),
+        ("gabor-caltech", 1, 4, 15, 4),
     ],
 )
 def test_each_bank_gives_what_it_says(filters, planes, channels, steps, size):
@@ -39,7 +43,8 @@ def test_each_bank_gives_what_it_says(filters, planes, channels, steps, size):
 
 
 def test_every_bank_is_in_the_table_above():
-    assert set(BANKS) == {"dog", "colour", "gabor", "kheradpisheh", "log"}
+    pooled = {"gabor-eth80", "gabor-norb", "gabor-caltech"}
+    assert set(BANKS) == {"dog", "colour", "gabor", "gabor3", "kheradpisheh", "log"} | pooled
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 5), (17, 64)])
@@ -69,6 +74,17 @@ def test_summed_planes_give_each_filter_three_times():
     assert np.abs(one[:, :, 0] - one[:, :, 2]).mean() < 0.01  # the same but for ties, which go by the channel
 
 
+def test_grey_is_what_pillow_makes_of_colours():
+    from PIL import Image
+
+    images = GENERATOR.integers(0, 256, (2, 3, 16, 16), np.uint8)
+    grey = np.stack([np.asarray(Image.fromarray(np.moveaxis(image, 0, 2)).convert("L")) for image in images])
+    encoder = S1C1("gabor3", image_channels=3, planes="grey")
+    assert encoder.channels == 4
+    assert np.array_equal(encoder(images), S1C1("gabor3")(grey))
+    assert np.array_equal(encoder(torch.from_numpy(images)).numpy(), S1C1("gabor3")(grey))
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int64])
 def test_tensors_give_tensors(dtype):
     latency = S1C1()(torch.from_numpy(DIGITS).to(dtype))
@@ -89,7 +105,9 @@ def test_the_key_names_every_setting():
         S1C1("colour"),
         S1C1("colour", planes="sum"),
         S1C1("colour", image_channels=4),
-        *(S1C1(name) for name in ("gabor", "kheradpisheh", "log")),
+        S1C1("gabor", image_channels=3),
+        S1C1("gabor", image_channels=3, planes="grey"),
+        *(S1C1(name) for name in BANKS if name not in ("dog", "colour")),
     ]
     assert len({encoder.key for encoder in variants}) == len(variants)
     assert S1C1().key == S1C1("dog", steps=15).key == S1C1(threads=2).key
@@ -117,10 +135,11 @@ def test_what_is_no_image_is_refused(images, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"filters": "dogs"}, "unknown filters 'dogs': choose one of dog, colour, gabor, kheradpisheh, log"),
+        ({"filters": "dogs"}, "unknown filters 'dogs': choose one of dog, colour, gabor, .*log"),
         ({"steps": 0}, "steps=0: a latency is one byte, so choose 1 to 255"),
         ({"steps": 256}, "steps=256: a latency is one byte"),
-        ({"planes": "mean"}, 'planes=\'mean\': choose "separate" or "sum"'),
+        ({"planes": "mean"}, "planes='mean': choose one of separate, sum, grey"),
+        ({"planes": "grey"}, 'planes="grey" with image_channels=1: it takes the 3 of a colour'),
         ({"image_channels": 0}, "image_channels=0: an image has at least one"),
     ],
 )
