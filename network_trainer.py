@@ -127,6 +127,8 @@ class NetworkTrainer:
     plan: ClassVar[tuple[Phase, ...]] = ()
     decision: ClassVar[Decision] = Decision()
     filters: ClassVar[str] = "dog"  # of its encoder, for images in grey
+    patience: int = STALLED
+    later_wins_ties: ClassVar[bool] = True  # of epochs that are equally good on validation
 
     def __init__(
         self,
@@ -362,7 +364,7 @@ class NetworkTrainer:
                 callbacks, "on_batch", Progress(phase, epoch, epochs, done, total, seconds, *map(int, tally))
             )
 
-        sequence = order(total, seed=self.seed, phase=phase, epoch=epoch)
+        sequence = self.sequence(total, phase, epoch)
         result = self.engine.fit_phase(
             phase, shown, labels, from_inputs=True, order=sequence, progress=report
         )
@@ -372,6 +374,10 @@ class NetworkTrainer:
             right, wrong, silent = (int(count) for count in result.counts.sum(axis=0))
             record = replace(record, accuracy=right / total, loss=wrong / total, silent=silent / total)
         return replace(record, rates=self._learning_rates(phase), convergence=self.engine.convergence())
+
+    def sequence(self, total: int, phase: str, epoch: int) -> np.ndarray:
+        """The order in which an epoch shows its samples: drawn anew for each."""
+        return order(total, seed=self.seed, phase=phase, epoch=epoch)
 
     def _learning_rates(self, phase: str) -> dict[str, float]:
         learning = self.engine.learning(phase)
@@ -385,7 +391,7 @@ class NetworkTrainer:
         validation: Samples | None,
         position: Position,
     ) -> EpochRecord:
-        """The record with the figures on validation, and whether the network is the best so far (later wins ties)."""
+        """The record with the figures on validation, and whether the network is the best so far."""
         if not self.engine.phase(phase).supervised:
             return record
         accuracy = float(position.epoch)
@@ -394,7 +400,9 @@ class NetworkTrainer:
             accuracy = float((answers == validation.labels).mean())
             silent = float((answers < 0).mean())
             record = replace(record, validation_accuracy=accuracy, validation_silent=silent)
-        if position.best_phase == phase and accuracy < position.best_accuracy:
+        worse = accuracy < position.best_accuracy
+        tie = accuracy == position.best_accuracy and not self.later_wins_ties
+        if position.best_phase == phase and (worse or tie):
             return record
         position.best_phase, position.best_epoch, position.best_accuracy = phase, record.epoch, accuracy
         return replace(record, best=True)

@@ -84,12 +84,7 @@ def encoded(
                 progress=progress,
             )
         parts[part] = images
-    chosen = np.arange(len(dataset.train_labels))[: selection.first]
-    chosen = chosen[subset(len(chosen), selection.ratio, seed=selection.seed)]
-    learn, held = split(dataset.train_labels[chosen], selection.validation, seed=selection.seed)
-    if len(learn) == 0:
-        raise UserError(f"no training image is left of {len(chosen)}: raise --ratio or lower --validation")
-    rows, held_rows = chosen[learn], chosen[held]
+    rows, held_rows = chosen_rows(dataset.train_labels, selection)
     altered = _copies(dataset, encoder, selection, rows) if selection.augment else None
     every = np.arange(len(dataset.test_labels))
     return Parts(
@@ -97,6 +92,16 @@ def encoded(
         Samples(parts["train"], held_rows, dataset.train_labels[held_rows]),
         Samples(parts["test"], every, dataset.test_labels),
     )
+
+
+def chosen_rows(labels: np.ndarray, selection: Selection) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the validation images among all whose labels (N,) are given."""
+    chosen = np.arange(len(labels))[: selection.first]
+    chosen = chosen[subset(len(chosen), selection.ratio, seed=selection.seed)]
+    learn, held = split(labels[chosen], selection.validation, seed=selection.seed)
+    if len(learn) == 0:
+        raise UserError(f"no training image is left of {len(chosen)}: raise --ratio or lower --validation")
+    return chosen[learn], chosen[held]
 
 
 def _copies(
