@@ -34,22 +34,26 @@ from firstspike.data.samples import Parts, Selection, encoded
 from firstspike.errors import UserError
 from firstspike.files import make_folder, write_refusal
 from firstspike.layers import RSTDP
+from firstspike.readouts.presets import list_presets
+from firstspike.readouts.sources import FeatureSet, Place
 from firstspike.report.activation import ActivationMaps
 from firstspike.report.callbacks import HistoryFile
 from firstspike.report.console import Console
+from firstspike.report.readout_run import ReadoutRun
 from firstspike.report.records import Sample
 from firstspike.report.run import Outcome, ZooRun
 from firstspike.report.tensorboard import TensorBoard
 from firstspike.report.writer import Answers, Learnt, write_report
 from firstspike.threads import available
 from models import create_model, get_model, list_models
-from network_trainer import STALLED, Keeper, NetworkTrainer, Position, load_position, tell
+from network_trainer import Keeper, NetworkTrainer, Position, load_position, tell
+from readout_trainer import ReadoutTrainer, find_features
 from s1c1 import S1C1
 from utils import choose_device, human_duration, write_text
 
 WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
 # Options that say how a run is carried out, not what it computes: they may differ when it is resumed.
-ACTIONS = ("resume", "evaluate", "config", "print_config", "list_models")
+ACTIONS = ("resume", "evaluate", "config", "print_config", "list_models", "list_presets")
 NOT_COMPUTED = (
     *ACTIONS,
     "run_dir",
@@ -129,7 +133,9 @@ def build_parser() -> Parser:
     add("--first", type=whole(1), metavar="N", help="use only the first N training images")
     add("--validation", type=float, default=0.1, help="share of the training images held out (default: 0.1)")
     add(
-        "--patience", type=whole(0), default=STALLED, help="R-STDP epochs without a better one before it ends"
+        "--patience",
+        type=whole(0),
+        help="supervised epochs without a better one before they end (default: the model's)",
     )
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add(
@@ -145,6 +151,7 @@ def build_parser() -> Parser:
     add("--resume", metavar="RUN", help="continue the run in this folder")
     add("--evaluate", metavar="RUN", help="no training: load the run's best network and report")
     add("--list-models", action="store_true", help="print the names of the models")
+    add("--list-presets", action="store_true", help="print the names of the published settings of readouts")
     add("--config", metavar="FILE", help="take options from a YAML file, such as a run's config.yaml")
     add("--print-config", action="store_true", help="print all options as YAML")
     return parser
@@ -229,9 +236,9 @@ def read_config(path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run made ready: data, encoder (None for data that are latencies already), network."""
+    """One run made ready: data, encoder (None for data that are latencies or features already), network."""
 
-    dataset: Dataset
+    dataset: Dataset | FeatureSet
     encoder: S1C1 | None
     parts: Parts
     net: NetworkTrainer
@@ -239,6 +246,8 @@ class Experiment:
 
 def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
     """Load and encode the data, make the network."""
+    if issubclass(get_model(options["model"]), ReadoutTrainer):
+        return prepare_readout(options, say)
     dataset = find_dataset(options, say)
     threads = options["threads"] or available()
     encoder = None
@@ -257,6 +266,36 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     net = make_network({**options, "device": device.name}, dataset, parts, steps)
     net.engine.workers = threads
     return Experiment(dataset, encoder, parts, net)
+
+
+def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
+    """The same for a readout: features take the place of encoded images."""
+    for name, plain in (("augment", False), ("update_batch", 1)):
+        if options[name] != plain:
+            raise UserError(
+                f"--{name.replace('_', '-')}: a readout learns from features as they are: leave it out"
+            )
+    threads, began = options["threads"] or available(), time.monotonic()
+    selection = Selection(**{name: options[name] for name in ("seed", "ratio", "validation", "first")})
+    place = Place(cache_folder(), budget(options), threads)
+    features = find_features(options, lambda asked: find_dataset(asked, say), selection, place)
+    parts = features.parts
+    counts = (
+        f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
+    )
+    say(f"features: {features.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
+    known = get_model(options["model"]).known_options()
+    rows, columns, channels = features.shape
+    net = create_model(
+        options["model"],
+        in_channels=channels,
+        classes=features.classes,
+        image_size=(rows, columns),
+        seed=options["seed"],
+        **{name: options[name] for name in known if options.get(name) is not None},
+    )
+    net.engine.workers = threads
+    return Experiment(features, None, parts, net)
 
 
 def make_encoder(filters: str, channels: int, threads: int) -> S1C1:
@@ -335,24 +374,31 @@ def budget(options: Mapping[str, Any]) -> int | None:
 
 def watched(
     options: Mapping[str, Any], experiment: Experiment, folder: Path, epochs: Mapping[str, int]
-) -> ZooRun:
+) -> ZooRun | ReadoutRun:
     """The run as its callbacks see it."""
     dataset, test = experiment.dataset, experiment.parts.test
+    first = np.array(
+        [int(np.flatnonzero(test.labels == label)[0]) for label in np.unique(test.labels)[:WATCHED]]
+    )
+    probe = np.arange(min(EMBEDDED, len(test)))
+    names = np.array(dataset.class_names)
+    if isinstance(experiment.net, ReadoutTrainer):
+        seen = [(test.take(rows), names[test.labels[rows]]) for rows in (first, probe)]
+        return ReadoutRun(experiment.net.engine, options, folder, epochs, *seen)
 
     def some(rows: np.ndarray) -> Sample:
         images = dataset.test_images[rows]
         pictures = thumbnails(images if dataset.latency_steps is None else test.take(rows))
-        return Sample(pictures, test.take(rows), np.array(dataset.class_names)[test.labels[rows]])
+        return Sample(pictures, test.take(rows), names[test.labels[rows]])
 
-    first = [int(np.flatnonzero(test.labels == label)[0]) for label in np.unique(test.labels)[:WATCHED]]
     engine = experiment.net.engine
     return ZooRun(
         engine,
         options,
         folder,
         epochs,
-        some(np.array(first)),
-        some(np.arange(min(EMBEDDED, len(test)))),
+        some(first),
+        some(probe),
         polarities(engine.shape[0], dataset.channels, experiment.encoder),
     )
 
@@ -421,7 +467,7 @@ def train(
         experiment.parts.train,
         experiment.parts.validation,
         epochs=epochs,
-        patience=options["patience"],
+        patience=net.patience if options["patience"] is None else options["patience"],
         callbacks=callbacks,
         keeper=keeper,
         position=position,
@@ -433,7 +479,7 @@ def train(
 def report(
     options: Mapping[str, Any],
     experiment: Experiment,
-    run: ZooRun,
+    run: ZooRun | ReadoutRun,
     folder: Path,
     position: Position,
     say: Callable[[str], None],
@@ -533,6 +579,8 @@ def command(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     if options["list_models"]:
         print(*list_models(), sep="\n")
+    elif options["list_presets"]:
+        print(*list_presets(), sep="\n")
     elif options["resume"] and options["evaluate"]:
         raise UserError("--resume and --evaluate: give one of them")
     elif options["evaluate"]:
