@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from firstspike.kernels.jit import compiled
 
-@numba.njit(cache=True, nogil=True)
+
+@compiled
 def transform(
     images: np.ndarray, degrees: np.ndarray, shifts: np.ndarray, flips: np.ndarray, out: np.ndarray
 ) -> None:
@@ -36,7 +37,7 @@ def transform(
                     out[n, ch, r, c] = images[n, ch, row, column] if inside else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def affine(
     images: np.ndarray, lengths: np.ndarray, shifts: np.ndarray, scales: np.ndarray, out: np.ndarray
 ) -> None:

@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from firstspike.kernels.jit import compiled
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -29,7 +30,7 @@ Flags = NDArray[np.bool_]
 NEVER = 255
 _LANES = 16
 
-_jit = njit(cache=True, nogil=True, error_model="numpy")  # x / 0 is inf: no branch in the way of vectors
+_jit = compiled(error_model="numpy")  # x / 0 is inf: no branch in the way of vectors
 
 
 class Tables(NamedTuple):

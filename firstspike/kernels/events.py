@@ -6,15 +6,16 @@ arrays of times, units and bins. Letters: N recordings, E events, T bins, U unit
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from firstspike.kernels.jit import compiled
 
 FINE, EMPTY, OUT_OF_RANGE, OUT_OF_ORDER, BAD_TIME = range(5)  # what `faults` reports
 NOWHERE = 65535  # unit of an event whose place is not on the sensor
 DROPPED = 65535  # bin of an event that belongs to none
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def decode_nmnist(raw: np.ndarray, times: np.ndarray, units: np.ndarray) -> None:
     """Five-byte events `raw` uint8 (5 E,) -> microseconds int32 and unit = x + 34 y + 1156 polarity (E,)."""
     for e in range(len(times)):
@@ -23,7 +24,7 @@ def decode_nmnist(raw: np.ndarray, times: np.ndarray, units: np.ndarray) -> None
         units[e] = np.int32(x) + 34 * np.int32(y) + 1156 * (high >> 7) if x < 34 and y < 34 else NOWHERE
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def faults(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int, out: np.ndarray
 ) -> None:
@@ -45,7 +46,7 @@ def faults(
             before = times[e]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def half_open_bins(
     times: np.ndarray, offsets: np.ndarray, width: float, from_first: bool, out: np.ndarray
 ) -> None:
@@ -60,7 +61,7 @@ def half_open_bins(
             out[e] = np.uint16(min((np.float64(times[e]) - origin) / width, 65535.0))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def equal_bins(times: np.ndarray, offsets: np.ndarray, steps: int, tick: float, out: np.ndarray) -> None:
     """Bin of every event, the time from the first one to a `tick` after the last being cut into `steps`."""
     for n in range(len(offsets) - 1):
@@ -73,7 +74,7 @@ def equal_bins(times: np.ndarray, offsets: np.ndarray, steps: int, tick: float, 
                 out[e] = min(np.int64((np.float64(times[e]) - origin) * steps / span), steps - 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count(
     bins: np.ndarray, units: np.ndarray, offsets: np.ndarray, indices: np.ndarray, out: np.ndarray
 ) -> None:
@@ -86,7 +87,7 @@ def count(
                 out[row, bins[e], units[e]] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def first_bins(bins: np.ndarray, units: np.ndarray, offsets: np.ndarray, steps: int, out: np.ndarray) -> None:
     """The bin of each unit's first event, if below `steps`: `out` uint8 (N, U), which holds 255 before."""
     for n in range(len(offsets) - 1):

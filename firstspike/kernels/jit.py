@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,16 @@ from numba import config, njit
 IMPORT = re.compile(r"^from firstspike\.kernels\.(\w+) import", re.MULTILINE)
 
 
-def compiled(function: Callable, **options: Any) -> Any:
-    """Compile without fastmath and without threads of its own; `options` are numba's."""
+def compiled(function: Callable | None = None, *, signature: Any = None, **options: Any) -> Any:
+    """Decorator: compile without fastmath and without threads of its own.
+
+    With a `signature` at once, without one on first use; further `options` are numba's.
+    """
+    if function is None:
+        return partial(compiled, signature=signature, **options)
     folder = cache_folder(Path(function.__code__.co_filename))
     with _cached_in(folder):
-        return njit(cache=folder is not None, nogil=True, **options)(function)
+        return njit(signature, cache=folder is not None, nogil=True, **options)(function)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ inference at it.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from firstspike.kernels.jit import compiled
 
 SILENT = np.float32(1)
 
@@ -40,7 +41,7 @@ class Steps(NamedTuple):
     thresholds: np.ndarray
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def sort_spikes(times: np.ndarray, x: int, y: int, rows: int, cols: int, keys: np.ndarray) -> int:
     """Sort the spikes of a window of one image (X, Y, Z) by time, ties by place; give their number.
 
@@ -61,19 +62,19 @@ def sort_spikes(times: np.ndarray, x: int, y: int, rows: int, cols: int, keys: n
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def time_of(key: int) -> float:
     """Give the time that a key of `sort_spikes` carries."""
     return np.uint32(key >> np.uint64(32)).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def place_of(key: int) -> int:
     """Give the place that a key of `sort_spikes` carries."""
     return np.int64(key & np.uint64(0xFFFFFFFF))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def first_filter(
     keys: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, potentials: np.ndarray
 ) -> tuple[int, float]:
@@ -95,7 +96,7 @@ def first_filter(
     return -1, SILENT
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def adapt_thresholds(thresholds: np.ndarray, winner: int, time: float, p: Plasticity) -> None:
     """Drive the winners' time towards t_obj, and raise the winner's threshold at the cost of the others."""
     late = p.rate * (time - p.t_obj) if p.t_obj != -1 else np.float32(0)
@@ -104,7 +105,7 @@ def adapt_thresholds(thresholds: np.ndarray, winner: int, time: float, p: Plasti
         thresholds[f] = max(p.least, thresholds[f] - late + (p.rate if f == winner else share))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def learn_patch(
     weights: np.ndarray,
     winner: int,
@@ -129,7 +130,7 @@ def learn_patch(
                 weights[d, winner] = min(max(weight, np.float32(0)), np.float32(1))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def train(
     times: np.ndarray,
     order: np.ndarray,
@@ -158,7 +159,7 @@ def train(
             steps.thresholds[n] = thresholds
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def latest(times: np.ndarray) -> float:
     """Give the greatest of some times from 0 up (over the bits, see `readout.least_gap`)."""
     bits = times.view(np.int32)
@@ -168,7 +169,7 @@ def latest(times: np.ndarray) -> float:
     return np.int32(greatest).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def spread(
     keys: np.ndarray, shape: tuple[int, int, int], kernel: int, lists: np.ndarray, counts: np.ndarray
 ) -> None:
@@ -189,7 +190,7 @@ def spread(
                 counts[row, col] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fire_position(
     keys: np.ndarray,
     weights: np.ndarray,
@@ -219,7 +220,7 @@ def fire_position(
             return
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def features(
     times: np.ndarray,
     kernel: int,
@@ -250,7 +251,7 @@ def features(
                 fire_position(own, weights, thresholds, closes, potentials, place)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def correlate(planes: np.ndarray, filters: np.ndarray, out: np.ndarray) -> None:
     """Correlate one image with filters, edges repeated: out[o, x, y] = sum of image times filter o around.
 

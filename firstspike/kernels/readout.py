@@ -11,8 +11,9 @@ next event before the group just complete is tested. Without `compat` every grou
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from firstspike.kernels.jit import compiled
 
 INFINITY = np.float32(np.inf)
 CAUTIOUS = np.float32(0.999)  # covers the rounding of the few operations in `quiet_events` itself
@@ -48,7 +49,7 @@ class Pass(NamedTuple):
     complete: bool
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count_until(times: np.ndarray, limit: float, inclusive: bool) -> int:
     """Give how many leading entries of the ascending `times` are below `limit`, or at most `limit`."""
     low, high = 0, times.shape[0]
@@ -61,7 +62,7 @@ def count_until(times: np.ndarray, limit: float, inclusive: bool) -> int:
     return low
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def open_pass(index: np.ndarray, times: np.ndarray, max_time: float, compat: bool) -> Pass:
     """Lay out the pass over one sample's events."""
     count = count_until(times, max_time, False)
@@ -69,7 +70,7 @@ def open_pass(index: np.ndarray, times: np.ndarray, max_time: float, compat: boo
     return Pass(index, times, count, -1 if complete else count - 1, complete)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def is_tested(sample: Pass, event: int) -> bool:
     """Say whether the neurons are tested before `event`, or after the end where `event` is the count."""
     if event == sample.count:
@@ -77,7 +78,7 @@ def is_tested(sample: Pass, event: int) -> bool:
     return event == sample.last or (event > 0 and sample.times[event] != sample.times[event - 1])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def quiet_events(gap: float, highest: float, ceiling: float) -> int:
     """Give a number of events, at least one, before whose end no neuron can have to be tested.
 
@@ -89,7 +90,7 @@ def quiet_events(gap: float, highest: float, ceiling: float) -> int:
     return max(1, np.int64(events)) if events < 2.0**31 else 2**31
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def run_neuron(neurons: Neurons, n: int, threshold: float, sample: Pass) -> tuple[float, float]:
     """Run neuron `n`, IF or LIF, event by event; give its spike time (`max_time` = silent) and membrane."""
     row = neurons.weights[n]
@@ -111,7 +112,7 @@ def run_neuron(neurons: Neurons, n: int, threshold: float, sample: Pass) -> tupl
     return neurons.max_time, membrane
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def greatest_of(values: np.ndarray) -> float:
     """Give the greatest magnitude of some numbers."""
     found = np.float32(0)
@@ -120,7 +121,7 @@ def greatest_of(values: np.ndarray) -> float:
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def run_four(
     neurons: Neurons,
     first: int,
@@ -167,7 +168,7 @@ def run_four(
             membranes[first + k] = membrane
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def forward(
     neurons: Neurons, thresholds: np.ndarray, sample: Pass, spikes: np.ndarray, membranes: np.ndarray
 ) -> None:
@@ -188,7 +189,7 @@ def forward(
         run_four(neurons, first, limits, ceiling, sample, spikes, membranes)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def first_of(spikes: np.ndarray, membranes: np.ndarray, start: int, stop: int) -> int:
     """Give the first of neurons start ... stop - 1: earliest spike, highest membrane, lowest index."""
     best = start
@@ -198,7 +199,7 @@ def first_of(spikes: np.ndarray, membranes: np.ndarray, start: int, stop: int) -
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def least_gap(membranes: np.ndarray, thresholds: np.ndarray, gaps: np.ndarray) -> float:
     """Give the least threshold - membrane, or some negative number where a membrane is above its threshold.
 
@@ -214,7 +215,7 @@ def least_gap(membranes: np.ndarray, thresholds: np.ndarray, gaps: np.ndarray) -
     return np.int32(least).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fire(
     sums: np.ndarray, limits: np.ndarray, time: float, spikes: np.ndarray, membranes: np.ndarray
 ) -> None:
@@ -226,7 +227,7 @@ def fire(
             limits[n] = INFINITY
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def forward_by_input(
     by_input: np.ndarray,
     neurons: Neurons,
@@ -271,7 +272,7 @@ def forward_by_input(
             membranes[n] = sums[n]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def lay_out_by_input(weights: np.ndarray) -> np.ndarray:
     """Give weights (N, I) input by input, float32 (I, LANES), N padded with zeros to whole registers."""
     neurons, inputs = weights.shape
@@ -282,7 +283,7 @@ def lay_out_by_input(weights: np.ndarray) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def forward_all(
     by_input: np.ndarray,
     neurons: Neurons,
@@ -311,7 +312,7 @@ def forward_all(
             )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def first_of_each(spikes: np.ndarray, membranes: np.ndarray, winners: np.ndarray) -> None:
     """Fill `winners` int64 (S,) with the neuron that decides each sample (see `first_of`)."""
     for s in range(winners.shape[0]):

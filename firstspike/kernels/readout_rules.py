@@ -7,10 +7,10 @@ arguments: output times float32 (N,), membranes float32 (N,), members uint8 (N,)
 competition inside the classes, label, per_class, non_target, max_time, its constants and its current rates.
 """
 
-import numba
 import numpy as np
 from numba import types
 
+from firstspike.kernels.jit import compiled
 from firstspike.kernels.readout import first_of
 from firstspike.kernels.rows import DOUBLES, FLOATS
 
@@ -21,13 +21,13 @@ RULE = types.void(
 )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def is_target(n: int, label: int, per_class: int, non_target: int) -> bool:
     """Say whether neuron n is a target neuron of the class `label`."""
     return label * per_class + non_target <= n < (label + 1) * per_class
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def mean_spike(times: np.ndarray, members: np.ndarray, max_time: float) -> float:
     """Give the mean time of the members that fired, summed in float32 by index; infinite where none did."""
     total, count = np.float32(0), 0
@@ -38,7 +38,7 @@ def mean_spike(times: np.ndarray, members: np.ndarray, max_time: float) -> float
     return np.float32(total / np.float32(count)) if count > 0 else np.float32(np.inf)
 
 
-@numba.njit(RULE, cache=True, nogil=True)
+@compiled(signature=RULE)
 def s2stdp(
     times: np.ndarray,
     membranes: np.ndarray,
@@ -76,7 +76,7 @@ def s2stdp(
         gains[n, 1] = error * rates[1]
 
 
-@numba.njit(RULE, cache=True, nogil=True)
+@compiled(signature=RULE)
 def rstdp(
     times: np.ndarray,
     membranes: np.ndarray,
@@ -99,7 +99,7 @@ def rstdp(
     gains[winner, 1] = rates[branch + 1]
 
 
-@numba.njit(RULE, cache=True, nogil=True)
+@compiled(signature=RULE)
 def s4nn(
     times: np.ndarray,
     membranes: np.ndarray,

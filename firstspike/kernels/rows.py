@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from firstspike.kernels.jit import compiled
 
 FLOATS = types.Array(types.float32, 1, "C")
 DOUBLES = types.Array(types.float64, 1, "C")
@@ -38,7 +39,7 @@ def multiply_add(typingctx: Any, a: types.Float, b: types.Float, c: types.Float)
     return types.float64(types.float64, types.float64, types.float64), codegen
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def exponential(x: float) -> float:
     """Give e^x within 4e-16 relative, for |x| < 700, by arithmetic that compilers vectorise.
 
@@ -53,14 +54,14 @@ def exponential(x: float) -> float:
     return power * np.int64((np.float64(shifted).view(np.int64) + 1023) << 52).view(np.float64)
 
 
-@numba.njit(CHANGE, cache=True, nogil=True)
+@compiled(signature=CHANGE)
 def additive(values: np.ndarray, amount: float, potentiating: bool, constants: np.ndarray) -> None:
     """Add the amount, whatever the weight."""
     for i in range(values.shape[0]):
         values[i] = np.float32(np.float64(values[i]) + amount)
 
 
-@numba.njit(CHANGE, cache=True, nogil=True)
+@compiled(signature=CHANGE)
 def multiplicative(values: np.ndarray, amount: float, potentiating: bool, constants: np.ndarray) -> None:
     """Add the amount times e^(-beta d), d the distance to the bound on the other side, 1 = the whole range.
 
@@ -74,14 +75,14 @@ def multiplicative(values: np.ndarray, amount: float, potentiating: bool, consta
         values[i] = np.float32(weight + amount * exponential(slope * (weight - origin)))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def put(row: np.ndarray, which: np.ndarray, values: np.ndarray) -> None:
     """Set the weights of the inputs `which`."""
     for k in range(which.shape[0]):
         row[which[k]] = values[k]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def apply_stdp(
     change: Callable,
     constants: np.ndarray,
@@ -112,7 +113,7 @@ def apply_stdp(
     put(row, early, causals)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def peak(row: np.ndarray) -> float:
     """Give the greatest weight, or 0 where all are negative (over the bits, see `readout.least_gap`)."""
     greatest = np.int32(0)
@@ -121,7 +122,7 @@ def peak(row: np.ndarray) -> float:
     return np.int32(greatest).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def clip(row: np.ndarray, low: float, high: float) -> float:
     """Bring every weight into [low, high]; give the `peak` of what is left."""
     greatest = np.int32(0)
@@ -159,7 +160,7 @@ def sum_lanes(typingctx: Any, row: types.Array, start: types.Integer, stop: type
     return types.float32(FLOATS, types.intp, types.intp), codegen
 
 
-@numba.njit(types.float32(FLOATS, types.intp, types.intp), cache=True, nogil=True)
+@compiled(signature=types.float32(FLOATS, types.intp, types.intp))
 def sum_magnitudes(row: np.ndarray, start: int, stop: int) -> float:
     """Sum |w| over row[start:stop] in float32, in the order of numpy's pairwise sum.
 
@@ -176,7 +177,7 @@ def sum_magnitudes(row: np.ndarray, start: int, stop: int) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def scale(row: np.ndarray, factor: float) -> float:
     """Multiply the row by a float32 factor; give the `peak` of the result."""
     greatest = np.int32(0)
@@ -187,14 +188,14 @@ def scale(row: np.ndarray, factor: float) -> float:
     return np.int32(greatest).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def normalise(row: np.ndarray, target: float) -> float:
     """Scale the row so that its magnitudes sum to `target`; a row of zeros stays. Give its `peak`."""
     total = sum_magnitudes(row, 0, row.shape[0])
     return scale(row, np.float32(target / total)) if total > 0 else np.float32(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def any_below(row: np.ndarray, low: float) -> bool:
     """Say whether any weight is less than `low`."""
     count = 0
@@ -203,7 +204,7 @@ def any_below(row: np.ndarray, low: float) -> bool:
     return count > 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def peaks(weights: np.ndarray) -> np.ndarray:
     """Give `peak` of every row, float32 (N,)."""
     found = np.empty(weights.shape[0], np.float32)

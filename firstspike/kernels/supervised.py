@@ -7,10 +7,10 @@ Goupy et al. (NeurIPS 2024). The order of a step: outputs, decision, thresholds,
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numba import types
 
+from firstspike.kernels.jit import compiled
 from firstspike.kernels.readout import Neurons, Pass, count_until, first_of, forward, open_pass
 from firstspike.kernels.readout_rules import DOUBLES2, FLAGS, RULE
 from firstspike.kernels.rows import CHANGE, DOUBLES, FLOATS, any_below, apply_stdp, clip, normalise
@@ -92,7 +92,7 @@ SAMPLES = types.NamedTuple((LONGS, INTS, FLOATS, LONGS, LONGS, FLAGS2, FLAGS2), 
 TRACE = types.NamedTuple((LONGS, FLOATS2, FLOATS2, FLOATS2, DOUBLES2), Trace)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def choose_members(
     spikes: np.ndarray, membranes: np.ndarray, per_class: int, inhibit: bool, members: np.ndarray
 ) -> None:
@@ -103,7 +103,7 @@ def choose_members(
             members[first_of(spikes, membranes, start, start + per_class)] = 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def regulate(c: Competition, spikes: np.ndarray, membranes: np.ndarray, label: int) -> None:
     """Raise the adaptive threshold of the class's first target neuron and lower the others', by sum zero.
 
@@ -120,7 +120,7 @@ def regulate(c: Competition, spikes: np.ndarray, membranes: np.ndarray, label: i
         c.adaptive[n] = max(c.adaptive[n] + np.float32(step), c.floor)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def training_thresholds(c: Competition, label: int) -> np.ndarray:
     """Give the thresholds (N,) that a training sample of class `label` meets."""
     if not c.targets_only:
@@ -131,7 +131,7 @@ def training_thresholds(c: Competition, label: int) -> np.ndarray:
     return thresholds
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def drop_outputs(keep: np.ndarray, max_time: float, spikes: np.ndarray, membranes: np.ndarray) -> None:
     """Make dropped neurons silent, with membrane 0."""
     for n in range(keep.shape[0]):
@@ -140,7 +140,7 @@ def drop_outputs(keep: np.ndarray, max_time: float, spikes: np.ndarray, membrane
             membranes[n] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def seen_events(
     index: np.ndarray, times: np.ndarray, count: int, keep: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +158,7 @@ def seen_events(
     return chosen[:found], moments[:found]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def settle(neurons: Neurons, bounds: Bounds, n: int) -> None:
     """Clip row n, then scale it to its sum; note its peak and whether the next step must clip it again."""
     row = neurons.weights[n]
@@ -170,7 +170,7 @@ def settle(neurons: Neurons, bounds: Bounds, n: int) -> None:
         bounds.loose[n] = sunk or neurons.peaks[n] > bounds.high
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def present(
     neurons: Neurons, c: Competition, samples: Samples, k: int, spikes: np.ndarray, membranes: np.ndarray
 ) -> Pass:
@@ -184,7 +184,7 @@ def present(
     return sample
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def learn_rows(
     change: Callable,
     constants: np.ndarray,
@@ -210,7 +210,7 @@ def learn_rows(
             settle(neurons, bounds, n)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def note(
     trace: Trace, k: int, c: Competition, spikes: np.ndarray, membranes: np.ndarray, gains: np.ndarray
 ) -> None:
@@ -222,14 +222,12 @@ def note(
         trace.gains[k] = gains.ravel()
 
 
-@numba.njit(
-    types.void(
+@compiled(
+    signature=types.void(
         *(types.FunctionType(CHANGE), DOUBLES, types.boolean),
         *(types.FunctionType(RULE), DOUBLES, DOUBLES),
         *(NEURONS, COMPETITION, BOUNDS, SAMPLES, TRACE),
     ),
-    cache=True,
-    nogil=True,
 )
 def train(
     change: Callable,
