@@ -135,7 +135,7 @@ def build_parser() -> Parser:
     add(
         "--patience",
         type=whole(0),
-        help="supervised epochs without a better one before they end (default: the model's)",
+        help="labelled epochs without a better one till the end (default: the model's)",
     )
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add(
@@ -275,6 +275,9 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
             raise UserError(
                 f"--{name.replace('_', '-')}: a readout learns from features as they are: leave it out"
             )
+    model = get_model(options["model"])
+    chosen = {name: options[name] for name in model.known_options() if options[name] is not None}
+    model.described(chosen, classes=2)  # before features are made, which takes time
     threads, began = options["threads"] or available(), time.monotonic()
     selection = Selection(**{name: options[name] for name in ("seed", "ratio", "validation", "first")})
     place = Place(cache_folder(), budget(options), threads)
@@ -284,7 +287,6 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
         f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
     )
     say(f"features: {features.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
-    known = get_model(options["model"]).known_options()
     rows, columns, channels = features.shape
     net = create_model(
         options["model"],
@@ -292,7 +294,7 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
         classes=features.classes,
         image_size=(rows, columns),
         seed=options["seed"],
-        **{name: options[name] for name in known if options.get(name) is not None},
+        **chosen,
     )
     net.engine.workers = threads
     return Experiment(features, None, parts, net)

@@ -20,7 +20,7 @@ from tests.zoo import ZOO
 
 OPTIONS = [
     "--activation-maps", "--augment", "--batch-size", "--config", "--data-dir", "--dataset", "--device", "--epochs",
-    "--evaluate", "--first", "--help", "--image-size", "--list-models", "--memory-budget", "--mirror", "--model",
+    "--evaluate", "--first", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget", "--mirror", "--model",
     "--patience", "--print-config", "--ratio", "--resume", "--run-dir", "--seed", "--tensorboard", "--threads",
     "--update-batch", "--validation",
 ]  # fmt: skip

@@ -1,0 +1,188 @@
+"""Where a readout's features come from: a file, STDP-CSNN on a data set's images, a layer of a finished network.
+
+N images, S samples; X, Y, F rows, columns, channels of the features.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from firstspike.coding import BANKS, encode_compiled
+from firstspike.data.cache import array_digest, cached_array
+from firstspike.data.dataset import Dataset
+from firstspike.data.samples import Parts, Selection, chosen_rows
+from firstspike.data.splits import split
+from firstspike.engine import Engine
+from firstspike.errors import UserError
+from firstspike.readouts.csnn import NAME, PUBLISHED, CSNNEngine
+from firstspike.readouts.events import Events, from_dense
+from firstspike.readouts.feature_file import load_features
+from firstspike.readouts.network import scaled
+from firstspike.readouts.preprocessing import (
+    code_all,
+    difference_of_gaussians,
+    fit_coding,
+    published_whitening,
+)
+from firstspike.threads import available
+
+TEST_SHARE = 0.2  # of a feature file without a test set
+
+
+@dataclass(frozen=True)
+class EventSamples:
+    """Features of one part of a data set, in the form of `firstspike.data.samples.Samples`."""
+
+    events: Events
+    rows: np.ndarray
+    labels: np.ndarray
+    copies: None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: slice | np.ndarray) -> Events:
+        """Features of some samples of this part."""
+        return self.events.take(self.rows[rows])
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of a data set: its name, the names of its classes, `shape` (X, Y, F) of one sample, its parts."""
+
+    name: str
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    parts: Parts
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where features that are costly to make are kept, how large they may be in memory, how many threads."""
+
+    folder: Path | None = None
+    memory_budget: int | None = None
+    threads: int | None = None
+
+    def keep(
+        self,
+        key: str,
+        images: np.ndarray,
+        shape: tuple[int, ...],
+        fill: Callable[[np.ndarray], np.ndarray],
+        *,
+        dtype: type,
+    ) -> np.ndarray:
+        """What `fill` makes of images, (N, *shape), made once for each key and images."""
+        return cached_array(
+            f"{key} of {array_digest(images)}",
+            (len(images), *shape),
+            dtype,
+            lambda rows: fill(images[rows]),
+            folder=self.folder,
+            name="features",
+            memory_budget=self.memory_budget,
+        )
+
+
+def from_file(path: str, selection: Selection) -> FeatureSet:
+    """Features of a file, see `feature_file`; where it has no test set, a fifth is held out as one."""
+    found = load_features(path)
+    train = scaled(found.train)
+    names = tuple(map(str, found.classes.tolist()))
+    if found.test is None:
+        rest, tested = split(found.labels, TEST_SHARE, seed=selection.seed)
+        test = EventSamples(train, tested, found.labels[tested])
+    else:
+        rest, test = np.arange(len(train)), _whole(scaled(found.test), found.test_labels)
+    learn, held = (rest[rows] for rows in chosen_rows(found.labels[rest], selection))
+    if len(test) == 0:
+        raise UserError(f"{path}: no sample is left for a test set: add test_times and test_labels")
+    parts = Parts(
+        EventSamples(train, learn, found.labels[learn]), EventSamples(train, held, found.labels[held]), test
+    )
+    return FeatureSet(Path(path).stem, names, (1, train.inputs, 1), parts)
+
+
+def from_stdpcsnn(dataset: Dataset, selection: Selection, place: Place, *, epochs: int = 100) -> FeatureSet:
+    """Features of an STDP-CSNN that learns from the training images, held-out ones aside, as published."""
+    if dataset.latency_steps is not None:
+        raise UserError(
+            f"features stdpcsnn: {dataset.name} holds events, not images: feed a zoo layer's latencies"
+        )
+    learn, _ = chosen_rows(dataset.train_labels, selection)
+    images, default = dataset.train_images[learn], PUBLISHED["cifar10" if dataset.channels == 3 else "mnist"]
+    settings = PUBLISHED.get(dataset.name, default)
+    shape = settings.output((*dataset.image_size, 2 * dataset.channels))
+
+    @cache
+    def engine() -> CSNNEngine:
+        colour = dataset.channels == 3
+        filters = published_whitening(images) if colour else difference_of_gaussians()
+        made = CSNNEngine(settings, fit_coding(images, filters, threads=place.threads), seed=selection.seed)
+        times = code_all(made.coding, images, threads=place.threads)
+        for _ in range(epochs):
+            made.fit_phase(NAME, times)
+        return made
+
+    key = f"stdpcsnn {settings} {epochs} epochs seed={selection.seed} on {array_digest(images)}"
+    fill = lambda some: engine().features(some, threads=place.threads)  # noqa: E731 (trains only where needed)
+    return _of_images(
+        dataset,
+        selection,
+        shape,
+        lambda some: from_dense(place.keep(key, some, shape, fill, dtype=np.float32)),
+    )
+
+
+def from_layer(
+    dataset: Dataset, selection: Selection, place: Place, *, network: Engine, layer: str, filters: str | None
+) -> FeatureSet:
+    """Latencies of a layer of a network; `filters` names the bank that encodes its images, None for latencies."""
+
+    def encoded(images: np.ndarray) -> np.ndarray:
+        planes = images if images.ndim == 4 else images[:, None]
+        if filters is None:
+            return planes
+        bank = BANKS[filters]()
+        return encode_compiled(planes, bank, steps=network.steps, threads=place.threads or available())
+
+    def latencies(images: np.ndarray) -> np.ndarray:
+        return np.moveaxis(network.features(encoded(images), layer), 1, -1)
+
+    shape = latencies(dataset.test_images[:1]).shape[1:]
+    state = " ".join(array_digest(array) for array in network.state().values())
+    key = f"{layer} {filters} {network.steps} {state}"
+
+    def events(images: np.ndarray) -> Events:
+        return from_dense(place.keep(key, images, shape, latencies, dtype=np.uint8), scale=network.steps)
+
+    return _of_images(dataset, selection, shape, events)
+
+
+def _of_images(
+    dataset: Dataset,
+    selection: Selection,
+    shape: Sequence[int],
+    events: Callable[[np.ndarray], Events],
+) -> FeatureSet:
+    train, held = (
+        _whole(events(dataset.train_images[rows]), dataset.train_labels[rows])
+        if len(rows)
+        else EventSamples(from_dense(np.ones((1, *shape))), rows, dataset.train_labels[rows])
+        for rows in chosen_rows(dataset.train_labels, selection)
+    )
+    test = _whole(events(dataset.test_images), dataset.test_labels)
+    return FeatureSet(dataset.name, tuple(dataset.class_names), tuple(shape), Parts(train, held, test))
+
+
+def _whole(events: Events, labels: np.ndarray) -> EventSamples:
+    return EventSamples(events, np.arange(len(events)), labels)

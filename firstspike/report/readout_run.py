@@ -1,0 +1,109 @@
+"""A readout's run as its callbacks see it: one layer over features, drawn on the grid of the features."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstspike.readouts.engine import NAME
+from firstspike.readouts.events import Events
+from firstspike.readouts.network import ReadoutNetwork
+from firstspike.report.activation import NEVER
+from firstspike.report.records import Embedding, Sample
+from firstspike.report.run import Learner
+
+LATEST = 254  # where a spike at the end of the window is shown
+
+
+@dataclass(frozen=True)
+class ReadoutLearner(Learner):
+    """The one layer, with its weights and rates."""
+
+    def rates(self, layer: str) -> Mapping[str, float]:
+        """The learning rates in force."""
+        return self.engine.readout.rates(layer)
+
+
+@dataclass(frozen=True)
+class ReadoutRun:
+    """A run of a readout; `watched` are the samples seen while it learns, `probed` those embedded at the end."""
+
+    engine: ReadoutNetwork
+    settings: Mapping[str, Any]
+    folder: Path
+    plan: Mapping[str, int]
+    watched: tuple[Events, np.ndarray]
+    probed: tuple[Events, np.ndarray]
+
+    @cached_property
+    def network(self) -> Learner:
+        """The layer that learns."""
+        return ReadoutLearner(self.engine, (NAME,))
+
+    @cached_property
+    def layer_table(self) -> list[dict[str, Any]]:
+        """One row: what the layer sees, what it is, by which rule it learns."""
+        readout = self.engine.readout
+        groups = readout.readout.groups
+        row = {
+            "layer": NAME,
+            "input": "x".join(map(str, self.engine.shape)),
+            "neurons": f"{readout.neurons} ({groups.per_class} a class, {groups.non_target} non-target)",
+            "weights": readout.neurons * readout.inputs,
+            "threshold": f"{readout.readout.layer.threshold:g}",
+            "learns by": type(readout.readout.rule).__name__,
+            "regulation": type(readout.readout.regulation).__name__,
+        }
+        return [row]
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The watched samples as pictures of how early each place fires."""
+        events, labels = self.watched
+        return Sample(pictures(events, self.engine.shape), self._latencies(events.dense()), labels)
+
+    def activity(self, layer: str) -> np.ndarray:
+        """Latencies uint8 (n, N, 1, 1) of the sample's neurons, of 255 steps, 255 = never."""
+        return self._latencies(self.engine.spike_times(self.watched[0]))
+
+    def features(self, layer: str) -> np.ndarray:
+        """Mean weight of each neuron at each place, from the mean over all places: signed (N, h, w)."""
+        weights = grid(self.engine.weights(layer), self.engine.shape)
+        return weights - weights.mean(axis=(1, 2), keepdims=True)
+
+    def embedding(self) -> Embedding:
+        """How early each feature of the probe fires, 0 = never."""
+        events, labels = self.probed
+        return Embedding(events.intensities(), labels, pictures(events, self.engine.shape))
+
+    def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """What the neurons learnt, and how many stand in a row: those of one class."""
+        return {NAME: self.features(NAME)}, {NAME: max(5, self.engine.readout.readout.groups.per_class)}
+
+    @staticmethod
+    def _latencies(times: np.ndarray) -> np.ndarray:
+        steps = np.where(times < 1, np.floor(times * LATEST), NEVER)
+        return steps.astype(np.uint8)[:, :, None, None]
+
+
+def grid(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Values (n, I) of features of shape (X, Y, F) as pictures (n, X, Y), the mean over F.
+
+    A single row of features has no places: it is folded into a square, filled up with its mean.
+    """
+    n, (rows, columns, _) = len(values), shape
+    if rows > 1:
+        return values.reshape(n, *shape).mean(axis=3)
+    folded = values.reshape(n, columns, -1).mean(axis=2)
+    side = int(np.ceil(np.sqrt(columns)))
+    filled = np.repeat(folded.mean(axis=1, keepdims=True), side * side, axis=1)
+    filled[:, :columns] = folded
+    return filled.reshape(n, side, side)
+
+
+def pictures(events: Events, shape: tuple[int, int, int]) -> np.ndarray:
+    """Samples as pictures uint8 (n, h, w): the earlier the brighter."""
+    return (255 * grid(events.intensities(), shape)).astype(np.uint8)

@@ -1,0 +1,143 @@
+"""ReadoutTrainer: the one loop around a readout of first-spike features that learns by supervised STDP.
+
+net = create_model("ncg2024", in_channels=128, image_size=(6, 6), preset="mnist/s2stdp+ncg")
+net.train(samples, validation)
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from firstspike.data.dataset import Dataset
+from firstspike.data.samples import Samples, Selection
+from firstspike.errors import UserError
+from firstspike.readouts import sources
+from firstspike.readouts.events import Events
+from firstspike.readouts.network import ReadoutNetwork
+from firstspike.readouts.presets import Preset, preset
+from firstspike.readouts.variants import options_of, variant
+from firstspike.report.open_run import open_network
+from network_trainer import Keeper, NetworkTrainer
+
+OF_FEATURES = {"features": "stdpcsnn", "csnn_epochs": 100}  # options that say where features come from
+
+
+class ReadoutTrainer(NetworkTrainer):
+    """A readout with the zoo's loop; a subclass states the published ``setting`` that its options start from.
+
+    Samples come in stored order in every epoch, unless ``shuffle``. Training ends after ten epochs without a
+    strictly better validation accuracy, as published (Goupy et al., NeurIPS 2024); unlike the published program,
+    which reports the weights of the last epoch, the loop goes back to the best epoch.
+    """
+
+    setting: ClassVar[str] = ""
+    later_wins_ties: ClassVar[bool] = False
+
+    @classmethod
+    def known_options(cls) -> dict[str, Any]:
+        """Every option and its default; those of the readout follow the preset that is chosen."""
+        return {"preset": cls.setting, **OF_FEATURES, "shuffle": False, **options_of(cls.setting)}
+
+    @classmethod
+    def described(cls, options: Mapping[str, Any], classes: int) -> Preset:
+        """The readout for so many classes with these options; UserError for what makes no sense."""
+        if unknown := sorted(set(options) - set(cls.known_options())):
+            raise UserError(f"option {unknown[0]}: this network has {', '.join(cls.known_options())}")
+        changed = {name: value for name, value in options.items() if name in options_of(cls.setting)}
+        return variant(options.get("preset", cls.setting), classes, changed)
+
+    def describe(self) -> Preset:
+        """The readout as data, for its classes, and how it is trained."""
+        return self.described(self.options, self.classes)
+
+    def build(self) -> ReadoutNetwork:
+        """The readout in the form that the loop knows."""
+        setting, (channels, rows, columns) = self.describe(), self.shape
+        self.patience = (
+            setting.patience - 1
+        )  # the loop ends a phase behind as many stale epochs as this and one
+        return ReadoutNetwork(
+            setting, shape=(rows, columns, channels), classes=self.classes, steps=self.steps, seed=self.seed
+        )
+
+    def made(self) -> dict[str, Any]:
+        """What a checkpoint says of the readout, as plain data."""
+        readout = self.engine.readout
+        return {
+            "preset": self.options.get("preset", self.setting),
+            "layer": asdict(readout.readout.layer),
+            "groups": asdict(readout.readout.groups),
+            "shape": list(self.engine.shape),
+            "steps": self.steps,
+        }
+
+    def rates(self, layer: str) -> dict[str, float]:
+        """Learning rates in force, by name."""
+        return self.engine.readout.rates(layer)
+
+    def set_rates(self, layer: str, **rates: float) -> None:
+        """Set annealed rates, by name."""
+        self.engine.readout.set_rates(layer, **rates)
+
+    def inputs(self, phase: str, latencies: np.ndarray) -> Events:
+        """What the readout sees: the features as events."""
+        return self.engine.events(latencies)
+
+    def features(self, latencies: np.ndarray, layer: str, as_: str = "latency") -> np.ndarray:
+        """When each neuron fires, float32 (N, neurons), 1 = never."""
+        if as_ != "latency":
+            raise UserError(f"features as {as_!r}: a readout gives latency")
+        return self.engine.spike_times(latencies)
+
+    def sequence(self, total: int, phase: str, epoch: int) -> np.ndarray:
+        """The order of an epoch: as stored, or drawn anew with ``shuffle``."""
+        if self.options.get("shuffle"):
+            return super().sequence(total, phase, epoch)
+        return np.arange(total)
+
+    def _seen(self, phase: str, samples: Samples, keeper: Keeper) -> Events:
+        """The features of all samples as events."""
+        return self.engine.events(samples.take(slice(None)))
+
+
+def find_features(
+    options: Mapping[str, Any], dataset: Any, selection: Selection, place: sources.Place
+) -> sources.FeatureSet:
+    """The features asked for; ``dataset(options)`` loads the images that they are made of, where they are."""
+    asked, setting = options["features"], options["preset"]
+    if asked is None:
+        asked = preset(setting).extractor if setting else OF_FEATURES["features"]
+    if asked == "stdpcsnn":
+        epochs = OF_FEATURES["csnn_epochs"] if options["csnn_epochs"] is None else options["csnn_epochs"]
+        if epochs < 0:
+            raise UserError(f"option csnn_epochs: {epochs} given, a whole number from 0 needed")
+        return sources.from_stdpcsnn(dataset(options), selection, place, epochs=epochs)
+    if asked.endswith(".npz"):
+        return sources.from_file(asked, selection)
+    if "@" in asked:
+        return _of_layer(asked, options, dataset, selection, place)
+    raise UserError(f"--features {asked}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN")
+
+
+def _of_layer(
+    asked: str, options: Mapping[str, Any], dataset: Any, selection: Selection, place: sources.Place
+) -> sources.FeatureSet:
+    named, _, run = asked.partition("@")
+    model, _, layer = named.partition(":")
+    network, meta = open_network(Path(run))
+    if meta["model"] != model or layer not in network.nodes:
+        raise UserError(
+            f"--features {asked}: this run is of {meta['model']}, with the layers {', '.join(network.nodes)}"
+        )
+    inherited = {name: meta["settings"].get(name) for name in ("dataset", "data_dir", "image_size")}
+    images: Dataset = dataset({**options, **{n: v for n, v in inherited.items() if options[n] is None}})
+    made = meta["network"]
+    if made["shape"][1:] != list(images.image_size) and not made["encoder"]:
+        raise UserError(
+            f"--features {asked}: made for {made['shape']}, {images.name} has {images.image_size}"
+        )
+    filters = made["encoder"].get("filters")
+    return sources.from_layer(images, selection, place, network=network, layer=layer, filters=filters)
