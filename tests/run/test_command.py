@@ -10,6 +10,8 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
+import experiment
+import options
 import train
 from firstspike.data import images as data_images
 from firstspike.data import load
@@ -20,9 +22,9 @@ from tests.zoo import ZOO
 
 OPTIONS = [
     "--activation-maps", "--augment", "--batch-size", "--config", "--data-dir", "--dataset", "--device", "--epochs",
-    "--evaluate", "--first", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget", "--mirror", "--model",
-    "--patience", "--print-config", "--ratio", "--resume", "--run-dir", "--seed", "--tensorboard", "--threads",
-    "--update-batch", "--validation",
+    "--evaluate", "--first", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget",
+    "--mirror", "--model", "--patience", "--print-config", "--ratio", "--resume", "--run-dir", "--seed",
+    "--tensorboard", "--threads", "--update-batch", "--validation",
 ]  # fmt: skip
 RULE_OPTIONS = [
     "--doubling-period", "--lower", "--ltd", "--ltd-per-ltp", "--ltp", "--ltp-ceiling", "--no-stabilise",
@@ -38,13 +40,13 @@ def names_of(parser):
 
 
 def test_the_options_are_these():
-    assert sorted(names_of(train.build_parser())) == OPTIONS
+    assert sorted(names_of(options.build_parser())) == OPTIONS
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_options_of_a_model_are_these(name):
-    parser = train.build_parser()
-    train.add_model_options(parser, get_model(name))
+    parser = options.build_parser()
+    options.add_model_options(parser, get_model(name))
     firing = [
         name_of.split("_threshold")[0]
         for name_of in get_model(name).known_options()
@@ -253,7 +255,7 @@ def test_the_command_in_a_process_of_its_own(tmp_path):
 @pytest.mark.parametrize("name", ZOO)
 def test_every_model_trains_from_the_command(name, monkeypatch):
     """One epoch of each phase with few maps; figures are drawn once, elsewhere."""
-    monkeypatch.setattr(train, "write_report", lambda folder, answers, *_, **__: answers.metrics())
+    monkeypatch.setattr(experiment, "write_report", lambda folder, answers, *_, **__: answers.metrics())
     known = get_model(name).known_options()
     maps = [f"--{option.replace('_', '-')}=6" for option in known if option.endswith("_maps")]
     eager = [
@@ -353,7 +355,7 @@ def test_shares_augmentation_patience_and_validation_reach_the_loop(begun):
 
 
 def test_augmented_and_unvalidated_runs_end_well(monkeypatch, capsys):
-    monkeypatch.setattr(train, "write_report", lambda folder, answers, *_, **__: answers.metrics())
+    monkeypatch.setattr(experiment, "write_report", lambda folder, answers, *_, **__: answers.metrics())
     assert typed(*TINY, "--augment", "--validation", 0, "--memory-budget", 1) == 0
     rows = history(the_run("."))
     assert [row["images"] for row in rows] == ["160"] * 4
