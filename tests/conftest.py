@@ -1,9 +1,11 @@
-"""Shared fixtures: where the data sets lie, and numba on one thread."""
+"""Shared fixtures: where the data sets lie; and torch on one thread, since the tests themselves run side by side."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
