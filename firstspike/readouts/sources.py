@@ -18,7 +18,7 @@ from firstspike.data.splits import split
 from firstspike.engine import Engine
 from firstspike.errors import UserError
 from firstspike.readouts.csnn import NAME, PUBLISHED, CSNNEngine
-from firstspike.readouts.events import Events, from_dense
+from firstspike.readouts.events import Events, check_training, from_dense
 from firstspike.readouts.feature_file import load_features
 from firstspike.readouts.network import scaled
 from firstspike.readouts.preprocessing import (
@@ -57,6 +57,11 @@ class FeatureSet:
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
     parts: Parts
+
+    def __post_init__(self) -> None:
+        train = self.parts.train
+        if not train.events.counts()[train.rows].all():
+            check_training(train.take(slice(None)))
 
     @property
     def classes(self) -> int:

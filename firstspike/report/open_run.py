@@ -25,6 +25,10 @@ def open_network(run: Path) -> tuple[Engine, dict[str, Any]]:
     if "network" not in meta:
         raise UserError(f"{place}: does not say what network it is of: train it anew")
     made = meta["network"]
+    if "description" not in made:
+        raise UserError(
+            f"{run}: {meta['model']} is a readout, without layers to open: give a run of a network"
+        )
     description = from_plain(made["description"])
     engine = Engine(
         description.layers,

@@ -63,11 +63,12 @@ class ReadoutRun:
     def sample(self) -> Sample:
         """The watched samples as pictures of how early each place fires."""
         events, labels = self.watched
-        return Sample(pictures(events, self.engine.shape), self._latencies(events.dense()), labels)
+        return Sample(pictures(events, self.engine.shape), maps(events.dense(), self.engine.shape), labels)
 
     def activity(self, layer: str) -> np.ndarray:
-        """Latencies uint8 (n, N, 1, 1) of the sample's neurons, of 255 steps, 255 = never."""
-        return self._latencies(self.engine.spike_times(self.watched[0]))
+        """When the sample's neurons fire, uint8 (n, 1, classes, neurons a class), 255 = never."""
+        times = self.engine.spike_times(self.watched[0])
+        return latencies(times).reshape(len(times), 1, self.engine.readout.classes, -1)
 
     def features(self, layer: str) -> np.ndarray:
         """Mean weight of each neuron at each place, from the mean over all places: signed (N, h, w)."""
@@ -82,11 +83,6 @@ class ReadoutRun:
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """What the neurons learnt, and how many stand in a row: those of one class."""
         return {NAME: self.features(NAME)}, {NAME: max(5, self.engine.readout.readout.groups.per_class)}
-
-    @staticmethod
-    def _latencies(times: np.ndarray) -> np.ndarray:
-        steps = np.where(times < 1, np.floor(times * LATEST), NEVER)
-        return steps.astype(np.uint8)[:, :, None, None]
 
 
 def grid(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -107,3 +103,19 @@ def grid(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 def pictures(events: Events, shape: tuple[int, int, int]) -> np.ndarray:
     """Samples as pictures uint8 (n, h, w): the earlier the brighter."""
     return (255 * grid(events.intensities(), shape)).astype(np.uint8)
+
+
+def latencies(times: np.ndarray) -> np.ndarray:
+    """Spike times in [0, 1], 1 = never, as uint8 in 255 steps, 255 = never."""
+    return np.where(times < 1, np.floor(times * LATEST), NEVER).astype(np.uint8)
+
+
+def maps(times: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Spike times (n, I) as latencies uint8 (n, F, X, Y); a single row of features is folded into a square."""
+    found, (rows, columns, _) = latencies(times).reshape(len(times), *shape), shape
+    if rows > 1:
+        return np.moveaxis(found, 3, 1)
+    side = int(np.ceil(np.sqrt(columns)))
+    filled = np.full((len(times), shape[2], side * side), NEVER, np.uint8)
+    filled[:, :, :columns] = np.moveaxis(found[:, 0], 2, 1)
+    return filled.reshape(len(times), shape[2], side, side)

@@ -1,0 +1,194 @@
+"""Readouts by the command: a run on the digits, presets, features of files and of layers, resume, what is refused."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import network_trainer
+from firstspike.readouts.presets import list_presets
+from tests.run.command import history, the_run, tree, typed
+from tests.run.test_refusals import refused
+
+DIGITS = [
+    *("--model", "ncg2024", "--dataset", "digits", "--first", "300", "--csnn-epochs", "2", "--threads", "1"),
+    *("--epochs", "3"),
+]
+REPORT = {
+    "config.yaml", "confusion_matrix.png", "features.png", "history.csv", "history.png", "metrics.json",
+    "predictions.csv", "roc.png",
+}  # fmt: skip
+
+
+def own(path, n=40, **changed):
+    """A feature file of two classes that differ."""
+    labels = np.arange(n) % 2
+    times = np.random.default_rng(0).uniform(0, 1, (n, 3, 2)).astype(np.float32)
+    times[labels == 0, 0], times[labels == 1, 1] = 0.05, 0.05
+    arrays = {
+        "times": times,
+        "labels": labels,
+        "test_times": times[:10],
+        "test_labels": labels[:10],
+        **changed,
+    }
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+def of_file(path, *more):
+    return (
+        "--model",
+        "ncg2024",
+        "--features",
+        path,
+        "--threshold",
+        0.8,
+        "--thr-lr",
+        0.02,
+        "--threads",
+        1,
+        *more,
+    )
+
+
+def figures(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory, cache):
+    runs = tmp_path_factory.mktemp("readout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIRSTSPIKE_CACHE", str(cache))
+        assert typed(*DIGITS, "--preset", "mnist/s2stdp+ncg", "--run-dir", runs) == 0
+    return the_run(runs)
+
+
+def test_a_run_reports_like_any_other(digits):
+    assert {path.name for path in digits.iterdir()} == {*REPORT, "checkpoints"}
+    found = figures(digits)
+    assert (found["model"], found["dataset"], found["images"]) == ("ncg2024", "digits", 359)
+    assert found["accuracy"] > 0.7
+    rows = history(digits)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert float(rows[1]["rate.readout.ap"]) == pytest.approx(0.05 * 0.98**2)
+    assert load_file(digits / "checkpoints" / "best.safetensors")["weights"].shape == (50, 4608)
+
+
+def test_evaluation_says_the_same(digits, tmp_path):
+    assert typed("--evaluate", digits, "--run-dir", tmp_path / "again", "--threads", 2) == 0
+    assert (tmp_path / "again" / "predictions.csv").read_bytes() == (digits / "predictions.csv").read_bytes()
+    assert figures(tmp_path / "again") == figures(digits)
+
+
+def test_a_run_cut_after_an_epoch_goes_on_to_the_same_end(digits, tmp_path, monkeypatch):
+    saved = network_trainer.Keeper.save
+
+    def cut(keeper, name, net, state, position):
+        saved(keeper, name, net, state, position)
+        if name == "last" and position.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network_trainer.Keeper, "save", cut)
+        assert typed(*DIGITS, "--preset", "mnist/s2stdp+ncg", "--run-dir", tmp_path) == 130
+    run = the_run(tmp_path)
+    assert typed("--resume", run) == 0
+    assert history(run) == history(digits)
+    for name in ("last", "best", "readout"):
+        there, here = (load_file(each / "checkpoints" / f"{name}.safetensors") for each in (digits, run))
+        for key, array in there.items():
+            np.testing.assert_array_equal(array, here[key], err_msg=f"{name} {key}")
+
+
+def test_presets_are_listed(capsys):
+    assert typed("--list-presets") == 0
+    listed = capsys.readouterr().out.split()
+    assert listed == list_presets()
+    assert len(listed) == 128
+
+
+def test_features_of_a_file_with_everything_drawn(tmp_path):
+    path = own(tmp_path / "own.npz")
+    assert typed(*of_file(path, "--epochs", 4, "--tensorboard", "--activation-maps")) == 0
+    run = the_run(tmp_path / "runs")
+    assert run.parts[-3:-1] == ("ncg2024", "own")
+    assert figures(run)["accuracy"] > 0.8
+    assert list((run / "tensorboard").iterdir())
+    assert len(list((run / "activation_maps").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rule", "sstdp", "--regulation", "one"),
+        ("--preset", "mnist/rstdp-5n", "--dropout-out", 0.2, "--non-target", 1),
+        ("--rule", "s4nn", "--lr", 0.01, "--regulation", "none"),
+        ("--per-class", 1, "--non-target", 0, "--shuffle"),
+    ],
+)
+def test_every_rule_runs(tmp_path, options, capsys):
+    assert typed(*of_file(own(tmp_path / "own.npz"), "--epochs", 2, *options)) == 0
+    assert len(history(the_run(tmp_path / "runs"))) == 2
+
+
+def test_a_layer_of_a_finished_run_feeds_a_readout(finished, tmp_path, capsys):
+    features = f"mozafari2018:conv1@{finished}"
+    options = ("--threshold", 20, "--first", 100, "--epochs", 1, "--threads", 1)
+    assert typed("--model", "ncg2024", "--features", features, *options) == 0
+    assert "x8 " in capsys.readouterr().out  # eight maps
+    assert figures(the_run(tmp_path / "runs"))["dataset"] == "digits"
+
+
+WRONG_FILES = [
+    ({"times": np.full((40, 6), np.nan, np.float32)}, r"spike time at \(0, 0\) is NaN"),
+    ({"times": np.full((40, 6), -1, np.float32)}, "is negative"),
+    ({"labels": np.arange(39)}, "labels of shape"),
+    ({"labels": None}, "no array labels"),
+    ({"test_times": np.zeros((10, 5), np.float32)}, "6 inputs in training, 5 in test"),
+    ({"colour": np.zeros(3)}, "array 'colour' has no meaning"),
+    ({"times": np.ones((40, 6), np.float32)}, "training samples have no spike"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), WRONG_FILES)
+def test_a_bad_file_is_refused(tmp_path, capsys, changed, message):
+    path = own(tmp_path / "own.npz", **changed)
+    before = tree(tmp_path)
+    assert typed(*of_file(path)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("train.py: ")
+    assert re.search(message, line), line
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--features", "nowhere.npz"), "nowhere.npz: "),
+        (("--features", "magic"), "--features magic: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN"),
+        (("--features", "mozafari2018:conv1@nowhere"), "nowhere: no checkpoint here"),
+        (("--preset", "mnist/magic"), "no preset 'mnist/magic'; there are mnist/"),
+        (("--rule", "magic"), "option rule: 'magic' given"),
+        (("--augment",), "--augment: a readout learns from features as they are"),
+        (("--update-batch", "5"), "--update-batch: a readout learns"),
+        (("--csnn-epochs=-1",), "option csnn_epochs: -1 given"),
+        (("--epochs", "1", "2"), "--epochs 1 2: ncg2024 takes 1: readout"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, capsys, options, message):
+    assert message in refused(
+        capsys, tmp_path, "--model", "ncg2024", "--dataset", "digits", "--first", 80, *options
+    )
+
+
+def test_a_run_of_another_model_or_layer_is_refused(finished, digits, tmp_path, capsys):
+    for features, message in (
+        (f"deep2024:conv1@{finished}", "this run is of mozafari2018, with the layers conv1"),
+        (f"mozafari2018:conv9@{finished}", "this run is of mozafari2018, with the layers conv1"),
+        (f"ncg2024:readout@{digits}", "ncg2024 is a readout, without layers to open"),
+    ):
+        assert message in refused(capsys, tmp_path, "--model", "ncg2024", "--features", features)
