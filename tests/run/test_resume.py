@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import experiment
 import train
 from firstspike.report.callbacks import Callback
 from tests.run.command import TRAIN, finish, history, start, the_run, tree, typed
@@ -111,15 +112,15 @@ MOMENTS = [
 def test_an_interrupt_at_any_event_leaves_a_run_to_go_on_with(
     event, number, whole, tmp_path, monkeypatch, capsys
 ):
-    console = train.Console
-    monkeypatch.setattr(train, "Console", lambda stream: Interrupt(event, number))
-    monkeypatch.setattr(train, "report", lambda options, experiment, *_: None)
+    console = experiment.Console
+    monkeypatch.setattr(experiment, "Console", lambda stream: Interrupt(event, number))
+    monkeypatch.setattr(experiment, "report", lambda options, experiment, *_: None)
     assert typed(*LONGER) == 130
     run = the_run(tmp_path)
     (line,) = capsys.readouterr().err.split("\n")[1:-1]
     assert line == f"interrupted: go on with --resume {run.relative_to(tmp_path)}"
     assert not [name for name in tree(tmp_path) if name.endswith(".part")]
-    monkeypatch.setattr(train, "Console", console)
+    monkeypatch.setattr(experiment, "Console", console)
     assert typed("--resume", run) == 0
     assert history(run) == history(whole)
     for path in (whole / "checkpoints").iterdir():
@@ -131,9 +132,9 @@ def test_an_interrupt_before_anything_has_begun_leaves_nothing(tmp_path, monkeyp
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    for step in ("find_dataset", "encoded", "new_folder"):
+    for module, step in ((experiment, "find_dataset"), (experiment, "encoded"), (train, "new_folder")):
         with monkeypatch.context() as patch:
-            patch.setattr(train, step, interrupt)
+            patch.setattr(module, step, interrupt)
             assert typed(*LONGER) == 130
         assert capsys.readouterr().err.strip() == "interrupted: nothing was begun"
         assert tree(tmp_path) == {}
@@ -142,7 +143,9 @@ def test_an_interrupt_before_anything_has_begun_leaves_nothing(tmp_path, monkeyp
 def test_an_interrupt_while_the_command_loads_needs_no_traceback(tmp_path):
     """A stand-in for numpy that takes its time to import."""
     (tmp_path / "numpy.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
-    program = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['train.py']; "
+    program = (
+        f"import sys, runpy; sys.path[:0] = {[str(tmp_path), str(TRAIN.parent)]!r}; sys.argv = ['train.py']; "
+    )
     program += f"runpy.run_path({str(TRAIN)!r}, run_name='__main__')"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -156,7 +159,7 @@ def test_an_interrupt_while_the_command_loads_needs_no_traceback(tmp_path):
 
 
 def test_a_run_that_lost_its_checkpoints_begins_again(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "report", lambda options, experiment, *_: None)
+    monkeypatch.setattr(experiment, "report", lambda options, experiment, *_: None)
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
@@ -165,7 +168,7 @@ def test_a_run_that_lost_its_checkpoints_begins_again(whole, tmp_path, monkeypat
 
 
 def test_a_resumed_run_may_use_other_threads_and_draw_more(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "Console", lambda stream: Interrupt("on_epoch", 5))
+    monkeypatch.setattr(experiment, "Console", lambda stream: Interrupt("on_epoch", 5))
     assert typed(*LONGER, "--tensorboard") == 130
     monkeypatch.undo()
     run = the_run(tmp_path)

@@ -1,0 +1,312 @@
+"""One run made ready, carried out and reported: data, encoder, network, callbacks, checkpoints, report."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from firstspike import checkpoint
+from firstspike.data import DataMissing, Dataset, load
+from firstspike.data.samples import Parts, Selection, encoded
+from firstspike.errors import UserError
+from firstspike.files import make_folder
+from firstspike.layers import RSTDP
+from firstspike.readouts.sources import FeatureSet, Place
+from firstspike.report.activation import ActivationMaps
+from firstspike.report.callbacks import HistoryFile
+from firstspike.report.console import Console
+from firstspike.report.readout_run import ReadoutRun
+from firstspike.report.records import Sample
+from firstspike.report.run import Outcome, ZooRun
+from firstspike.report.tensorboard import TensorBoard
+from firstspike.report.writer import Answers, Learnt, write_report
+from firstspike.threads import available
+from models import create_model, get_model
+from network_trainer import Keeper, NetworkTrainer, Position, load_position, tell
+from options import computed
+from readout_trainer import ReadoutTrainer, find_features
+from s1c1 import S1C1
+from utils import choose_device, human_duration, write_text
+
+WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run made ready: data, encoder (None for data that are latencies or features already), network."""
+
+    dataset: Dataset | FeatureSet
+    encoder: S1C1 | None
+    parts: Parts
+    net: NetworkTrainer
+
+
+def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
+    """Load and encode the data, make the network."""
+    if issubclass(get_model(options["model"]), ReadoutTrainer):
+        return prepare_readout(options, say)
+    dataset = find_dataset(options, say)
+    threads = options["threads"] or available()
+    encoder = None
+    if dataset.latency_steps is None:
+        encoder = make_encoder(get_model(options["model"]).filters, dataset.channels, threads)
+        encoder.output_size(*dataset.image_size)
+    names = ("seed", "ratio", "validation", "first", "augment", "mirror")
+    selection = Selection(**{name: options[name] for name in names})
+    began = time.monotonic()
+    parts = encoded(dataset, encoder, selection, cache=cache_folder(), memory_budget=budget(options))
+    counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
+    say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
+    device = choose_device(options["device"], batched=options["update_batch"] > 1)
+    say(str(device))
+    steps = encoder.steps if encoder else dataset.latency_steps
+    net = make_network({**options, "device": device.name}, dataset, parts, steps)
+    net.engine.workers = threads
+    return Experiment(dataset, encoder, parts, net)
+
+
+def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
+    """The same for a readout: features take the place of encoded images."""
+    for name, plain in (("augment", False), ("update_batch", 1)):
+        if options[name] != plain:
+            raise UserError(
+                f"--{name.replace('_', '-')}: a readout learns from features as they are: leave it out"
+            )
+    model = get_model(options["model"])
+    chosen = {name: options[name] for name in model.known_options() if options[name] is not None}
+    model.described(chosen, classes=2)  # before features are made, which takes time
+    threads, began = options["threads"] or available(), time.monotonic()
+    selection = Selection(**{name: options[name] for name in ("seed", "ratio", "validation", "first")})
+    place = Place(cache_folder(), budget(options), threads)
+    features = find_features(options, lambda asked: find_dataset(asked, say), selection, place)
+    parts = features.parts
+    counts = (
+        f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
+    )
+    say(f"features: {features.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
+    rows, columns, channels = features.shape
+    net = create_model(
+        options["model"],
+        in_channels=channels,
+        classes=features.classes,
+        image_size=(rows, columns),
+        seed=options["seed"],
+        **chosen,
+    )
+    net.engine.workers = threads
+    return Experiment(features, None, parts, net)
+
+
+def make_encoder(filters: str, channels: int, threads: int) -> S1C1:
+    """The encoder that a network wants: the zoo's own for grey images or for colours, else its filters on grey."""
+    if filters == "dog":
+        return S1C1("colour" if channels > 1 else "dog", threads=threads)
+    colours = {"image_channels": channels, "planes": "grey"} if channels > 1 else {}
+    return S1C1(filters, threads=threads, **colours)
+
+
+def find_dataset(options: Mapping[str, Any], say: Callable[[str], None]) -> Dataset:
+    """The data set asked for; without a name MNIST, or the embedded digits where MNIST is not to be had."""
+    size = options["image_size"]
+    if size is not None and len(size) > 2:
+        raise UserError(f"--image-size {' '.join(map(str, size))}: give one side, or height and width")
+    wanted = {
+        "root": options["data_dir"],
+        "image_size": None if size is None else (size[0], size[-1]),
+        "seed": options["seed"],
+        "cache": cache_folder(),
+    }
+    if options["dataset"] is not None:
+        return load(options["dataset"], **wanted)
+    try:
+        return load("mnist", **wanted)
+    except DataMissing:
+        say(
+            "MNIST is neither on disk nor to be downloaded: the embedded digits take its place (--data-dir, --dataset)"
+        )
+        return load("digits", **wanted)
+
+
+def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, steps: int) -> NetworkTrainer:
+    """The network for this data, with the options that were given."""
+    known = get_model(options["model"]).known_options()
+    chosen = {name: options[name] for name in known if options.get(name) is not None}
+    if known.get("window") == RSTDP.window:  # a network that states another one keeps it
+        chosen.setdefault("window", options["batch_size"])
+    channels, height, width = parts.train.shape
+    return create_model(
+        options["model"],
+        in_channels=channels,
+        classes=dataset.classes,
+        image_size=(height, width),
+        steps=steps,
+        seed=options["seed"],
+        device=options["device"],
+        update_batch=options["update_batch"],
+        **chosen,
+    )
+
+
+def about_encoder(encoder: S1C1 | None) -> dict[str, Any]:
+    """The encoder's settings, for the checkpoint."""
+    return {"filters": encoder.filters, "steps": encoder.steps} if encoder else {}
+
+
+def cache_folder() -> Path:
+    """Where encoded images are kept between runs: $FIRSTSPIKE_CACHE, else the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("FIRSTSPIKE_CACHE") or Path(base) / "firstspike")
+
+
+def budget(options: Mapping[str, Any]) -> int | None:
+    """Bytes of the largest array that is held in memory."""
+    return None if options["memory_budget"] is None else options["memory_budget"] * 2**20
+
+
+def watched(
+    options: Mapping[str, Any], experiment: Experiment, folder: Path, epochs: Mapping[str, int]
+) -> ZooRun | ReadoutRun:
+    """The run as its callbacks see it."""
+    dataset, test = experiment.dataset, experiment.parts.test
+    first = np.array(
+        [int(np.flatnonzero(test.labels == label)[0]) for label in np.unique(test.labels)[:WATCHED]]
+    )
+    probe = np.arange(min(EMBEDDED, len(test)))
+    names = np.array(dataset.class_names)
+    if isinstance(experiment.net, ReadoutTrainer):
+        seen = [(test.take(rows), names[test.labels[rows]]) for rows in (first, probe)]
+        return ReadoutRun(experiment.net.engine, options, folder, epochs, *seen)
+
+    def some(rows: np.ndarray) -> Sample:
+        images = dataset.test_images[rows]
+        pictures = thumbnails(images if dataset.latency_steps is None else test.take(rows))
+        return Sample(pictures, test.take(rows), names[test.labels[rows]])
+
+    engine = experiment.net.engine
+    return ZooRun(
+        engine,
+        options,
+        folder,
+        epochs,
+        some(first),
+        some(probe),
+        polarities(engine.shape[0], dataset.channels, experiment.encoder),
+    )
+
+
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """Images uint8 (N, H, W) or (N, C, H, W) as pictures (N, H, W[, 3]); what has no three colours is shown in grey."""
+    if images.ndim == 3:
+        return images
+    if images.shape[1] == 3:
+        return np.moveaxis(images, 1, -1)
+    return (255 * (images < images.max()).mean(axis=1)).astype(np.uint8)
+
+
+def polarities(channels: int, planes: int, encoder: S1C1 | None) -> tuple[list[list[int]], list[list[int]]]:
+    """On and off channels of each colour; channels alternate between both, filter by filter, plane after plane.
+
+    Filters that take absolute responses have no off channels.
+    """
+    if encoder is not None and encoder.bank.absolute:
+        return [list(range(channels))], [[]]
+    planes = encoder.bank.planes if encoder else planes
+    kinds = [
+        [list(range(sign * planes + plane, channels, 2 * planes)) for plane in range(planes)]
+        for sign in (0, 1)
+    ]
+    return kinds[0], kinds[1]
+
+
+def resume(options: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> None:
+    """Go on where a run was left; a finished one reports again."""
+    experiment = prepare(options, say)
+    position, last = Position(), Keeper(folder).path("last")
+    if last.exists():
+        position = take_over(experiment.net, last, computed(options))
+    train(options, experiment, folder, position, say)
+
+
+def take_over(net: NetworkTrainer, place: Path, settings: Mapping[str, Any]) -> Position:
+    """Load a checkpoint of a run with the same settings; returns the position that it holds."""
+    state, meta = checkpoint.load(place)
+    checkpoint.check(meta, model=net.name, settings=settings)
+    net.load_state_dict(state)
+    return load_position(meta)
+
+
+def train(
+    options: Mapping[str, Any],
+    experiment: Experiment,
+    folder: Path,
+    position: Position,
+    say: Callable[[str], None],
+) -> None:
+    """Train in a run folder from a position on, and report."""
+    net, settings = experiment.net, computed(options)
+    epochs = net.epochs(options["epochs"])
+    keeper = Keeper(folder, settings, about_encoder(experiment.encoder), budget(options))
+    write_text(folder / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+    run = watched(options, experiment, folder, epochs)
+    callbacks = [Console(sys.stdout), HistoryFile(folder / "history.csv", position.records)]
+    if options["tensorboard"]:
+        callbacks.append(TensorBoard(folder / "tensorboard", done=len(position.records)))
+    if options["activation_maps"]:
+        callbacks.append(ActivationMaps(folder / "activation_maps"))
+    tell(callbacks, "on_run_start", run)
+    position = net.train(
+        experiment.parts.train,
+        experiment.parts.validation,
+        epochs=epochs,
+        patience=net.patience if options["patience"] is None else options["patience"],
+        callbacks=callbacks,
+        keeper=keeper,
+        position=position,
+    )
+    answers = report(options, experiment, run, folder, position, say)
+    tell(callbacks, "on_run_end", Outcome(answers))
+
+
+def report(
+    options: Mapping[str, Any],
+    experiment: Experiment,
+    run: ZooRun | ReadoutRun,
+    folder: Path,
+    position: Position,
+    say: Callable[[str], None],
+) -> Answers:
+    """Show the network the test images, write what it says, and say how well it does."""
+    net, test, dataset = experiment.net, experiment.parts.test, experiment.dataset
+    every = slice(None)
+    answers = Answers(
+        test.labels, net.predict(test.take(every)), net.scores(test.take(every)), dataset.class_names
+    )
+    features, per_row = run.learnt()
+    about = {
+        "model": net.name,
+        "dataset": dataset.name,
+        "seed": options["seed"],
+        "best_epoch": position.best_epoch,
+    }
+    metrics = write_report(folder, answers, Learnt(position.records, features, per_row), about=about)
+    say(
+        f"test accuracy {metrics.accuracy:.2%}, silent {metrics.silent} of {metrics.images}; report in {folder}"
+    )
+    return answers
+
+
+def evaluate(options: Mapping[str, Any], run: Path, say: Callable[[str], None]) -> None:
+    """Report on the best network of a run, without training."""
+    experiment, keeper, settings = prepare(options, say), Keeper(run), computed(options)
+    position = take_over(experiment.net, keeper.path("last"), settings)  # knows the whole history
+    if position.best_epoch >= 0:
+        take_over(experiment.net, keeper.path("best"), settings)
+    folder = make_folder(options["run_dir"] or run)
+    watch = watched(options, experiment, folder, experiment.net.epochs(options["epochs"]))
+    report(options, experiment, watch, folder, position, say)
