@@ -39,7 +39,7 @@ from firstspike.kernels.recurrence_rows import (
 )
 
 CARRY_SYN, CARRY_MEM, AT_Z, AT_U, AT_M = (UNITS * k for k in range(5))
-"""Where gradients lie in their packed array: those carried to the step before, and this step's at z = u - theta, u and m."""
+"""Where gradients lie in their packed array: carried to the step before, and this step's at z = u - theta, u, m."""
 
 
 class Gradients(NamedTuple):

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from firstspike.neurons import LIF, MODES, SPSN, ParaLIF, SingleSpike, TwinLIF
+from firstspike.neurons.delays import delay_kernels
+from firstspike.neurons.losses import cross_entropy, reduce_time, regularisation, summed_rates
+from firstspike.neurons.networks import Dense, Fast
 
 GOLDEN = np.load(Path(__file__).parent / "neurons.npz", allow_pickle=False)
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files if "/" in name})
@@ -250,12 +253,145 @@ def wrapped(x, alpha, beta):
     return np.einsum("ts,nsu->ntu", matrix, x)
 
 
-def test_original_wraps_around_and_ours_does_not():
-    g = case("wrap_T")
-    x = g["x"].astype(np.float64)
-    close(torch.tensor(wrapped(x, float(g["alpha"]), float(g["beta"]))), g["mem"], 1e-6)
-    neuron = ParaLIF(10, "T", tau_mem=0.02, tau_syn=0.02)
+@pytest.mark.parametrize(("name", "worst", "flips"), [("wrap_T", 1.2, 42), ("wrap_rec_T", 5.3, 133)])
+def test_original_wraps_around_and_ours_does_not(name, worst, flips):
+    g = case(name)
+    x, decays = tensor(g["x"], torch.float64), (float(g["alpha"]), float(g["beta"]))
+    neuron = ParaLIF(10, "T", tau_mem=0.02, tau_syn=0.02, recurrent="rec" in name)
     set_constants(neuron, g)
-    activity = neuron.activity(torch.tensor(x), potential=True)
-    assert np.abs(activity.potential.numpy() - g["mem"]).max() > 1.0
-    assert (activity.output.numpy() != g["spikes"]).sum() == 42
+    load_feedback(neuron, g)
+    activity = neuron.double().activity(x, potential=True)
+    error = np.abs(activity.potential.detach().numpy() - g["mem"]).max()
+    assert 0.95 * worst < error < 1.1 * worst
+    assert (activity.output.detach().numpy() != g["spikes"]).sum() == flips
+    first = wrapped(x.numpy(), *decays)
+    if neuron.recurrent is not None:
+        hidden = np.pad(first, ((0, 0), (1, 0), (0, 0)))[:, :-1] > float(g["threshold"])
+        fed = hidden @ g["Wr"].astype(np.float64).T + g["br"].astype(np.float64)
+        first = first + wrapped(x.numpy() + fed, *decays)
+    close(torch.tensor(first), g["mem"], 1e-6)
+
+
+NETS = {"net_lif": ("LIF", False), "net_D": ("ParaLIF-D", False), "net_SB": ("ParaLIF-SB", False)}
+NETS |= {"net_rec_T": ("ParaLIF-T", True), "net_rec_GS": ("ParaLIF-GS", True)}
+LOSS_MODES = ("mean", "last", "max", "cumsum")
+
+
+def place_of(name, network):
+    """The recorded name of a parameter: Sequential of (linear, neuron) pairs."""
+    kind, index, *rest = name.split(".")
+    if kind == "maps":
+        return f"{2 * int(index)}.{rest[0]}"
+    if rest[0] == "threshold":
+        return f"{2 * int(index) + 1}._spk_threshold"
+    return f"{2 * int(index) + 1}.fc_recu.{rest[1]}"
+
+
+def recorded_net(name, g, real):
+    neuron, recurrent = NETS[name]
+    network = Dense(12, 5, neuron, (10, 10), 0.0025, 0.0015, recurrent=recurrent).build().to(real)
+    with torch.no_grad():
+        for key, parameter in network.named_parameters():
+            parameter.copy_(tensor(g["p_" + place_of(key, network)], real))
+        for layer in (*network.neurons, network.readout):
+            layer.decays.alpha.copy_(torch.tensor(g["alpha"]))
+            layer.decays.beta.copy_(torch.tensor(g["beta"]))
+    return network
+
+
+def net_noise(name, g, real):
+    if "noise0" not in g:
+        return None
+    draws = [tensor(g[key], real) for key in sorted(g) if key.startswith("noise")]
+    return list(zip(draws[0::2], draws[1::2], strict=True)) if NETS[name][1] else draws
+
+
+@pytest.mark.parametrize("mode", LOSS_MODES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NETS)
+def test_networks(name, dtype, mode):
+    g, real, double = case(name), DTYPES[dtype], dtype == "float64"
+    network = recorded_net(name, g, real)
+    output = network(tensor(g["x"], real), noise=net_noise(name, g, real))
+    close(output.potentials, g["output64" if double else "output"], 5e-6 if double else 2e-5)
+    ce = cross_entropy(reduce_time(output.potentials, mode), torch.tensor(g["y"])).mean()
+    penalty = regularisation(summed_rates(output.layers), float(g["reg_thr"][0]), float(g["reg_thr"][1]))
+    limit = 1e-6 if double else 1e-4
+    close(ce, g[f"{mode}_ce_reg"][0 if double else 1][0], limit)
+    close(penalty, g[f"{mode}_ce_reg"][0 if double else 1][1], limit)
+    close(torch.stack([a.rates().sum() for a in output.layers]), g["rate_sum_per_layer"], limit)
+    hidden = [a.hidden_rates().sum() for a in output.layers if name != "net_lif"]
+    close(torch.stack(hidden) if hidden else torch.zeros(0), g["rate_sum_hidden_per_layer"], limit)
+    (ce + penalty).backward()
+    for key, parameter in network.named_parameters():
+        place = place_of(key, network)
+        if f"{mode}_grad_{place}" not in g:
+            assert parameter.grad is None
+            continue
+        close(parameter.grad, g[f"{mode}_grad_{place}"], 5e-4 if double else 1e-3)
+        if double and mode == "mean":
+            close(parameter.grad, g[f"mean_grad64_{place}"], 1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "single"), [("fast_model", True), ("fast_model_standard", False)])
+def test_fast_networks(name, single, dtype):
+    g, real, double = case(name), DTYPES[dtype], dtype == "float64"
+    network = Fast(12, 5, 10, 2, single_spike=single).build().to(real)
+    with torch.no_grad():
+        for k, linear in enumerate(network.maps):
+            linear.weight.copy_(tensor(g[f"W{k}"], real))
+            linear.bias.copy_(tensor(g[f"b{k}"], real))
+    x = tensor(np.moveaxis(g["x"], 1, 2), real).requires_grad_()
+    output = network(x)
+    for k in (0, 1):
+        np.testing.assert_array_equal(
+            output.layers[k].output.detach().numpy(), np.moveaxis(g[f"spikes{k}"], 1, 2)
+        )
+    close(output.potentials, np.moveaxis(g["mem2"], 1, 2), 5e-6 if double else 2e-5)
+    scores = reduce_time(output.potentials, "max")
+    close(scores, g["logits"], 5e-6 if double else 2e-5)
+    loss = cross_entropy(scores, torch.tensor(g["y"])).mean()
+    close(loss, g["loss"][0 if double else 1], 1e-6 if double else 1e-4)
+    loss.backward()
+    limit = 1e-6 if double else 1e-3
+    close(x.grad, np.moveaxis(g["grad_x"], 1, 2), limit)
+    for k, linear in enumerate(network.maps):
+        close(linear.weight.grad, g[f"grad_W{k}"], limit)
+        close(linear.bias.grad, g[f"grad_b{k}"], limit)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "version"), [("gauss", "gauss"), ("gauss_small", "gauss"), ("max", "max")])
+def test_delay_kernels(name, version, dtype):
+    g, real, double = case("dcls_" + name), DTYPES[dtype], dtype == "float64"
+    weight = tensor(g["W"][..., 0], real).requires_grad_()
+    position = tensor(g["P"][0, ..., 0], real).requires_grad_()
+    kernels = delay_kernels(weight, position, float(g["SIG"]), 25, version)
+    close(kernels, g["K"], 5e-6 if double else 2e-5)
+    (kernels * tensor(g["R"], real)).sum().backward()
+    close(weight.grad, g["grad_W"][..., 0], 1e-6 if double else 1e-5)
+    close(position.grad, g["grad_P"][0, ..., 0], 1e-6 if double else 1e-5)
+
+
+def test_learnt_kernels_of_a_network():
+    g = case("fast_model")
+    network = Fast(12, 5, 10, 2, learn_kernel=60).build().double()
+    with torch.no_grad():
+        for k, linear in enumerate(network.maps):
+            linear.weight.copy_(tensor(g[f"W{k}"], torch.float64))
+            linear.bias.copy_(tensor(g[f"b{k}"], torch.float64))
+        for layer in (*network.neurons, network.readout):
+            layer.kernel.copy_(layer.beta.pow(torch.arange(60)))
+    output = network(tensor(np.moveaxis(g["x"], 1, 2), torch.float64))
+    cross_entropy(reduce_time(output.potentials, "max"), torch.tensor(g["y"])).mean().backward()
+    for k, layer in enumerate((*network.neurons, network.readout)):
+        close(layer.kernel.grad, g[f"grad_betas_kernel{k}"].reshape(-1)[::-1], 1e-6)
+
+
+def test_every_recorded_case_is_looked_at():
+    """Here, or in the tests of the data sets: binning, codings and affine copies."""
+    elsewhere = ("affine", "binning", "latency", "yinyang")
+    here = ("lif_", "para_", "spsn_", "fast_", "net_", "dcls_", "bio", "wrap_")
+    assert all(name.startswith((*here, *elsewhere)) for name in CASES)
+    assert len(CASES) == 92

@@ -155,7 +155,7 @@ def test_learnt_constants():
     for a, b in zip(exact.decays.effective(), fixed.decays.effective(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=0)
     original = ParaLIF(1, "T", tau_mem=0.02, learn_tau=True, tau_init="original")
-    assert 0.5 < float(original.decays.effective()[1]) < 0.731
+    assert 0.5 < original.decays.effective()[1].item() < 0.731
     dead = LIF(1, threshold=-0.1, learn_threshold=True)
     dead(current(2, 9, 1)).sum().backward()
     assert not dead.threshold.raw.grad.any()
