@@ -22,7 +22,8 @@ def _uniforms(seed: draws.Seed, samples: int, count: int, device: torch.device) 
 
 
 def flip_events(x: torch.Tensor, level: float | None, seed: draws.Seed) -> torch.Tensor:
-    """Negate entries of (N, T, ...) with probability mean(x) 10^(-level / 20), level in dB: counts become 0, and 0 becomes 1.
+    """Negate entries of (N, T, ...) with probability mean(x) 10^(-level / 20), level in dB: counts become 0, and 0
+    becomes 1.
 
     None is no noise. Source: the robustness experiment of ParaLIF (2025); the mean is that of the whole batch.
     """
@@ -35,16 +36,22 @@ def flip_events(x: torch.Tensor, level: float | None, seed: draws.Seed) -> torch
 
 
 def mask_steps(x: torch.Tensor, seed: draws.Seed, *, chance: float = 0.65, longest: int) -> torch.Tensor:
-    """Silence a run of fewer than `longest` steps of (N, T, U) in samples chosen with this chance (learnt delays: K // 3)."""
+    """Silence a run of fewer than `longest` steps of (N, T, U) in samples chosen with this chance (learnt delays: K
+    // 3).
+    """
     return x * _kept(x.shape[0], x.shape[1], seed, chance, longest, x)[:, :, None]
 
 
 def mask_channels(x: torch.Tensor, seed: draws.Seed, *, chance: float = 0.65, longest: int) -> torch.Tensor:
-    """Silence a run of fewer than `longest` channels of (N, T, U), as `mask_steps` does steps (learnt delays: U // 5)."""
+    """Silence a run of fewer than `longest` channels of (N, T, U), as `mask_steps` does steps (learnt delays: U //
+    5).
+    """
     return x * _kept(x.shape[0], x.shape[2], seed, chance, longest, x)[:, None, :]
 
 
-def _kept(samples: int, size: int, seed: draws.Seed, chance: float, longest: int, like: torch.Tensor) -> torch.Tensor:
+def _kept(
+    samples: int, size: int, seed: draws.Seed, chance: float, longest: int, like: torch.Tensor
+) -> torch.Tensor:
     """Return 1 outside and 0 inside a random run, (N, size)."""
     u = _uniforms(seed, samples, 3, like.device)
     length = (u[:, 1] * min(longest, size)).floor() * (u[:, 0] < chance)
@@ -56,7 +63,8 @@ def _kept(samples: int, size: int, seed: draws.Seed, chance: float, longest: int
 def mix_steps(
     x: torch.Tensor, labels: torch.Tensor, seed: draws.Seed, *, classes: int, chance: float = 0.5
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Replace a random run of steps of (N, T, U) by the next sample's, with this chance; labels (N, C) share by time."""
+    """Replace a random run of steps of (N, T, U) by the next sample's, with this chance; labels (N, C) share by time.
+    """
     kept = _kept(x.shape[0], x.shape[1], seed, chance, x.shape[1], x)
     share = kept.mean(1, keepdim=True)
     hot = functional.one_hot(labels, classes).to(x.dtype)
@@ -71,12 +79,17 @@ def mirror(images: torch.Tensor, seed: draws.Seed) -> torch.Tensor:
 
 
 def erase(images: torch.Tensor, seed: draws.Seed, *, chance: float = 0.1) -> torch.Tensor:
-    """Blank a rectangle in images chosen with this chance: 2 to 33 % of the area, sides 0.3 to 3.3 (Zhong et al. 2020)."""
+    """Blank a rectangle in images chosen with this chance: 2 to 33 % of the area, sides 0.3 to 3.3 (Zhong et al.
+    2020).
+    """
     n, _, rows, columns = images.shape
     u = _uniforms(seed, n, 5, images.device)
     area = (0.02 + 0.31 * u[:, 1]) * rows * columns
     ratio = torch.exp(np.log(0.3) + (np.log(3.3) - np.log(0.3)) * u[:, 2])
-    high, wide = (area * ratio).sqrt().round().clamp(max=rows), (area / ratio).sqrt().round().clamp(max=columns)
+    high, wide = (
+        (area * ratio).sqrt().round().clamp(max=rows),
+        (area / ratio).sqrt().round().clamp(max=columns),
+    )
     top, left = (u[:, 3] * (rows - high + 1)).floor(), (u[:, 4] * (columns - wide + 1)).floor()
     r, c = torch.arange(rows, device=images.device), torch.arange(columns, device=images.device)
     within_rows = (r >= top[:, None]) & (r < (top + high)[:, None])  # (N, H)
@@ -85,11 +98,14 @@ def erase(images: torch.Tensor, seed: draws.Seed, *, chance: float = 0.1) -> tor
     return images.masked_fill(blank[:, None], 0)
 
 
-def mix_images(images: torch.Tensor, labels: torch.Tensor, seed: int, *, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix a batch with itself rolled by one: by equal chance whole images (mixup, Beta 0.2) or a box (cutmix, Beta 1).
+def mix_images(
+    images: torch.Tensor, labels: torch.Tensor, seed: int, *, classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix a batch with itself rolled by one: by equal chance whole images (mixup, Beta 0.2) or a box (cutmix, Beta
+    1).
 
-    Returns images and labels (N, C). Cutmix: a box of half sides int(sqrt(1 - l) side / 2) about a uniform centre, clipped;
-    l is then the share of the area that is left (sequential CIFAR-10; Zhang et al. 2018, Yun et al. 2019).
+    Returns images and labels (N, C). Cutmix: a box of half sides int(sqrt(1 - l) side / 2) about a uniform centre,
+    clipped; l is then the share of the area that is left (sequential CIFAR-10; Zhang et al. 2018, Yun et al. 2019).
     """
     random = _generator(seed)
     hot = functional.one_hot(labels, classes).to(images.dtype)
@@ -113,6 +129,10 @@ def _cut(images: torch.Tensor, share: float, random: np.random.Generator) -> tup
 
 
 def columns_of(images: torch.Tensor) -> torch.Tensor:
-    """Return images (N, 3, H, W) in [0, 1] as sequences of their columns (N, T = W, 3, H), normalised as CIFAR-10 is."""
-    mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None] for v in (CIFAR_MEAN, CIFAR_STD))
+    """Return images (N, 3, H, W) in [0, 1] as sequences of their columns (N, T = W, 3, H), normalised as CIFAR-10 is.
+    """
+    mean, std = (
+        torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None]
+        for v in (CIFAR_MEAN, CIFAR_STD)
+    )
     return ((images - mean) / std).permute(0, 3, 1, 2)

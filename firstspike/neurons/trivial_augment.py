@@ -1,7 +1,7 @@
 """TrivialAugment, wide: one operation an image, of random kind and strength, a function of the image and a seed.
 
-Source: Mueller and Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation" (2021). The operations
-are torchvision's; its own class draws from global generators.
+Source: Mueller and Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation" (2021). The
+operations are torchvision's; its own class draws from global generators.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,12 @@ def _affine(**which: Callable[[float], Any]) -> Operation:
 
     def apply(f: Any, image: torch.Tensor, strength: float) -> torch.Tensor:
         moved = {name: how(strength) for name, how in which.items()}
-        return f.affine(image, **{**still, **moved}, interpolation=f.InterpolationMode.BILINEAR, center=[0, 0] if "shear" in which else None)
+        return f.affine(
+            image,
+            **{**still, **moved},
+            interpolation=f.InterpolationMode.BILINEAR,
+            center=[0, 0] if "shear" in which else None,
+        )
 
     return apply
 
@@ -36,7 +41,11 @@ OPERATIONS: dict[str, tuple[float, bool, Operation]] = {
     "shear y": (0.99, True, _affine(shear=lambda s: [0.0, _shear(s)])),
     "translate x": (32.0, True, _affine(translate=lambda s: [int(s), 0])),
     "translate y": (32.0, True, _affine(translate=lambda s: [0, int(s)])),
-    "rotate": (135.0, True, lambda f, image, s: f.rotate(image, s, interpolation=f.InterpolationMode.BILINEAR)),
+    "rotate": (
+        135.0,
+        True,
+        lambda f, image, s: f.rotate(image, s, interpolation=f.InterpolationMode.BILINEAR),
+    ),
     "brightness": (0.99, True, lambda f, image, s: f.adjust_brightness(image, 1 + s)),
     "colour": (0.99, True, lambda f, image, s: f.adjust_saturation(image, 1 + s)),
     "contrast": (0.99, True, lambda f, image, s: f.adjust_contrast(image, 1 + s)),
