@@ -85,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         print(f"train.py: not enough memory: {error or 'take fewer images or maps'}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output went away, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt as interrupt:
         print(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}", file=sys.stderr)
         return 130

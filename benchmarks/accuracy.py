@@ -46,9 +46,9 @@ def run(model: str, first: int, seed: int, runs: Path) -> dict:
 
 def table(results: dict[str, dict]) -> str:
     """The results as a Markdown table."""
-    head = "| network | test accuracy, % | macro F1 | epochs | minutes |\n|---|---|---|---|---|\n"
+    head = "| network | test accuracy, % | macro F1 | epochs |\n|---|---|---|---|\n"
     rows = [
-        f"| {model} | {100 * r['accuracy']:.2f} | {r['f1']:.3f} | {r['epochs']} | {r['minutes']:.1f} |"
+        f"| {model} | {100 * r['accuracy']:.2f} | {r['f1']:.3f} | {r['epochs']} |"
         for model, r in results.items()
     ]
     return head + "\n".join(rows) + "\n"

@@ -13,11 +13,6 @@ from firstspike.report.tensorboard import TensorBoard
 from firstspike.report.writer import Answers
 from tests.zoo import SIDE, ZOO, fit_all, latencies, small
 
-SPLIT = pytest.mark.xfail(
-    raises=AttributeError, strict=True, reason="Engine.before runs the first heads to reach the second"
-)
-WATCHED = [pytest.param(name, marks=SPLIT) if name == "majority2024" else name for name in ZOO]
-
 
 def sample(n=4):
     shown = latencies(n, blank=(1,))
@@ -119,7 +114,7 @@ def test_the_embedding_is_how_early_the_decision_layer_sees_each_input_fire(name
     np.testing.assert_array_equal(embedding.labels, run.probe.labels)
 
 
-@pytest.mark.parametrize("name", [WATCHED[ZOO.index(name)] for name in ("majority2024", "resnet2024")])
+@pytest.mark.parametrize("name", ("majority2024", "resnet2024"))
 def test_tensorboard_and_activation_maps_follow_every_network(name, tmp_path):
     net, run = run_of(name, tmp_path)
     run = replace(run, folder=tmp_path)
