@@ -5,11 +5,22 @@ from dataclasses import fields
 from typing import Any
 
 from firstspike.errors import UserError
-from firstspike.layers import RSTDP, STDP, Branches, Conv, Decision, Description, FlooredRSTDP, Phase, Pool
+from firstspike.layers import (
+    RSTDP,
+    STDP,
+    Branches,
+    Conv,
+    Decision,
+    Description,
+    FlooredRSTDP,
+    LinearSVM,
+    Phase,
+    Pool,
+)
 
 KINDS = {
     kind.__name__: kind
-    for kind in (Branches, Conv, Decision, Description, FlooredRSTDP, Phase, Pool, RSTDP, STDP)
+    for kind in (Branches, Conv, Decision, Description, FlooredRSTDP, LinearSVM, Phase, Pool, RSTDP, STDP)
 }
 
 

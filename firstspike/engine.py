@@ -11,9 +11,11 @@ from firstspike.errors import UserError
 from firstspike.kernels.joint import Turn
 from firstspike.layers import (
     Conv,
+    LinearSVM,
     Pool,
 )
 from firstspike.network import Network, elect
+from firstspike.svm import fit_linear, sparse_spikes
 
 FEATURES = ("latency", "potential", "rank")
 SILENT = 255
@@ -57,7 +59,9 @@ class Engine(Network):
         tell = progress or (lambda done, right, silent: None)
         if self.phase(phase).supervised:
             labels = self._check_labels(labels, len(inputs))
-            result = self._fit_reward(phase, inputs, labels, order, record, tell)
+            machine = any(isinstance(rule, LinearSVM) for rule in self.phase(phase).rules.values())
+            fit = self._fit_machine if machine else self._fit_reward
+            result = fit(phase, inputs, labels, order, record, tell)
         else:
             result = self._fit_stdp(phase, inputs, order, record, tell)
         self.epochs[phase] += 1
@@ -124,6 +128,35 @@ class Engine(Network):
             {name: np.concatenate(parts) for name, parts in winners.items() if parts},
             {name: np.array(parts) for name, parts in rates.items() if parts},
         )
+
+    def _fit_machine(
+        self,
+        phase: str,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        order: np.ndarray,
+        record: bool,
+        tell: Progress,
+    ) -> PhaseResult:
+        """Weights of a decision layer that sees the whole field, from a support vector machine."""
+        (name,) = self.learning(phase)
+        node, rule = self.nodes[name], self.phase(phase).rules[name]
+        if node.geometry.rows * node.geometry.cols > 1:
+            raise UserError(f"layer {name} must see its whole input at once: use square images")
+        if len(order) == 0:
+            return PhaseResult(np.empty(0, np.int64), np.empty((0, 3), np.int64))
+        fired = sparse_spikes(inputs, order, self.steps)
+        if fired.nnz:
+            weights = fit_linear(
+                fired, labels[order], node.geometry.maps, cost=rule.cost, passes=rule.passes, seed=self.seed
+            )
+            node.weights = weights.reshape(node.weights.shape)
+        answers = self.answers_from(phase, inputs)[order]
+        right, silent = int((answers == labels[order]).sum()), int((answers < 0).sum())
+        tell(len(order), right, silent)
+        winners = np.stack([answers, *np.minimum(answers, 0)[None].repeat(2, 0)], axis=1)[:, None]
+        counts = np.array([[right, len(order) - right - silent, silent]])
+        return PhaseResult(answers, counts, {name: winners.astype(np.int16)} if record else {})
 
     def _learn_window(
         self, phase: str, inputs: np.ndarray, labels: np.ndarray, clipped: dict[str, bool]

@@ -21,6 +21,8 @@ RANGES = {  # of options, by their name or the last word of it
     "doubling_period": (1, LARGEST),
     "window": (1, LARGEST),
     "adaptive_min": (0, 1),
+    "cost": (1e-9, LARGEST),
+    "passes": (1, LARGEST),
     "dropout": (0, 1),
     "lower": (0, 1),
     "upper": (0, 1),
@@ -198,7 +200,18 @@ class FlooredRSTDP(RSTDP):
         return reward, punish
 
 
-Rule = STDP | RSTDP
+@dataclass(frozen=True)
+class LinearSVM:
+    """A decision layer that takes its weights from a linear support vector machine on which of its inputs fire.
+
+    ``cost`` is the machine's C; it sees all images ``passes`` times.
+    """
+
+    cost: float = 2.4
+    passes: int = 20
+
+
+Rule = STDP | RSTDP | LinearSVM
 
 
 @dataclass(frozen=True)
@@ -228,7 +241,7 @@ class Phase:
     @property
     def supervised(self) -> bool:
         """Whether the phase needs labels."""
-        return any(isinstance(rule, RSTDP) for rule in self.rules.values())
+        return any(isinstance(rule, RSTDP | LinearSVM) for rule in self.rules.values())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.layers import STDP, Rule
+from firstspike.layers import STDP, LinearSVM, Rule
 
 REWARD_RATES = ("reward_ltp", "reward_ltd", "punish_ltp", "punish_ltd")
 STDP_RATES = ("ltp", "ltd")
@@ -19,6 +19,8 @@ class LayerRates:
         self.reward = np.zeros(4, np.float32)
         self.names: tuple[str, ...] = ()
         for rule in rules:
+            if isinstance(rule, LinearSVM):
+                continue
             names = STDP_RATES if isinstance(rule, STDP) else REWARD_RATES
             self.names += names
             self.set({name: getattr(rule, name) for name in names})

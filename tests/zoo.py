@@ -2,19 +2,21 @@
 
 import numpy as np
 
-from firstspike.layers import is_decision, walk
+from firstspike.layers import RSTDP, is_decision, walk
 from models import create_model, get_model, list_models
 from network_trainer import NetworkTrainer
 
 
-def heads(model):
-    """Names of the layers that decide by their potentials at the end."""
-    return {layer.name for layer in walk(model.layers) if is_decision(layer)}
+def by_reward(model):
+    """Whether layers that look at their last potentials decide, and learn by reward."""
+    potentials = {layer.name for layer in walk(model.layers) if is_decision(layer)}
+    rules = [model.plan[-1].rules.get(head) for head in model.decision.heads]
+    return set(model.decision.heads) <= potentials and all(isinstance(rule, RSTDP) for rule in rules)
 
 
 SIDE = 20  # the smallest image that all networks can be made for
 BUILT = [name for name in list_models() if getattr(get_model(name), "build", None) is NetworkTrainer.build]
-ZOO = [name for name in BUILT if heads(get_model(name)) == set(get_model(name).decision.heads)]
+ZOO = [name for name in BUILT if by_reward(get_model(name))]
 
 
 def small(name, *, classes=3, maps=6, **options):
