@@ -55,7 +55,7 @@ def test_the_network_of_a_run_is_its_learning_layers(name):
         assert run.network.rates(layer) == net.rates(layer)
 
 
-@pytest.mark.parametrize("name", WATCHED)
+@pytest.mark.parametrize("name", ZOO)
 def test_activity_of_the_sample_in_every_layer(name):
     net, run = run_of(name)
     for layer in run.network.layers:
@@ -114,7 +114,7 @@ def test_the_embedding_is_how_early_the_decision_layer_sees_each_input_fire(name
     np.testing.assert_array_equal(embedding.labels, run.probe.labels)
 
 
-@pytest.mark.parametrize("name", ("majority2024", "resnet2024"))
+@pytest.mark.parametrize("name", ["majority2024", "resnet2024"])
 def test_tensorboard_and_activation_maps_follow_every_network(name, tmp_path):
     net, run = run_of(name, tmp_path)
     run = replace(run, folder=tmp_path)
