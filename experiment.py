@@ -196,7 +196,7 @@ def watched(
         epochs,
         some(first),
         some(probe),
-        polarities(engine.shape[0], dataset.channels, experiment.encoder),
+        polarities(engine.shape[0], experiment.encoder),
     )
 
 
@@ -209,14 +209,14 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return (255 * (images < images.max()).mean(axis=1)).astype(np.uint8)
 
 
-def polarities(channels: int, planes: int, encoder: S1C1 | None) -> tuple[list[list[int]], list[list[int]]]:
+def polarities(channels: int, encoder: S1C1 | None) -> tuple[list[list[int]], list[list[int]]]:
     """On and off channels of each colour; channels alternate between both, filter by filter, plane after plane.
 
-    Filters that take absolute responses have no off channels.
+    Filters that take absolute responses have no off channels; events, which need no encoder, have no colours.
     """
     if encoder is not None and encoder.bank.absolute:
         return [list(range(channels))], [[]]
-    planes = encoder.bank.planes if encoder else planes
+    planes = encoder.bank.planes if encoder else 1
     kinds = [
         [list(range(sign * planes + plane, channels, 2 * planes)) for plane in range(planes)]
         for sign in (0, 1)

@@ -1,6 +1,7 @@
 """The command as a user types it: options, configuration, report, evaluation, data sets."""
 
 import csv
+import itertools
 import json
 import shutil
 
@@ -343,6 +344,53 @@ def test_a_folder_in_colour_with_train_and_test_resized_and_packed(begun, tmp_pa
     assert begun["net"].shape == (18, 34, 38)  # the colour filters leave two rows and columns more
     assert begun["net"].steps == 20
     assert len(begun["train"]) == 12
+
+
+def events(folder, classes=("0", "1"), number=8):
+    """Recordings in N-MNIST's form: x, y, then a bit for the polarity and 23 for the time in microseconds."""
+    rng = np.random.default_rng(0)
+    for part, name, n in itertools.product(("Train", "Test"), classes, range(number)):
+        times = np.sort(rng.integers(0, 300_000, 400))
+        raw = np.empty((400, 5), np.uint8)
+        raw[:, 0], raw[:, 1] = rng.integers(4, 30, (2, 400))
+        raw[:, 2] = rng.integers(0, 2, 400) << 7 | times >> 16
+        raw[:, 3], raw[:, 4] = times >> 8 & 255, times & 255
+        (folder / part / name).mkdir(parents=True, exist_ok=True)
+        (folder / part / name / f"{n:05}.bin").write_bytes(raw.tobytes())
+
+
+def test_events_of_a_camera_need_no_encoder(tmp_path):
+    events(tmp_path / "camera")
+    options = [
+        "--model",
+        "mozafari2018",
+        "--epochs",
+        1,
+        1,
+        1,
+        "--conv1-maps",
+        6,
+        "--conv2-maps",
+        8,
+        "--batch-size",
+        5,
+    ]
+    assert typed(*options, "--dataset", "events:camera", "--conv1-threshold", 4, "--activation-maps") == 0
+    run = the_run(".")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["images"] == 16
+    assert metrics["silent"] < 16
+    assert {"features.png", "activation_maps", "predictions.csv"} <= {path.name for path in run.iterdir()}
+    assert typed("--evaluate", run, "--run-dir", "again") == 0
+    assert (tmp_path / "again" / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+
+
+def test_events_are_not_augmented(tmp_path, capsys):
+    events(tmp_path / "camera")
+    before = tree(tmp_path)
+    assert typed("--dataset", "events:camera", "--model", "mozafari2018", "--augment") == 2
+    assert "--augment: events:camera holds events, not images: leave it out" in capsys.readouterr().err
+    assert tree(tmp_path) == before
 
 
 def test_shares_augmentation_patience_and_validation_reach_the_loop(begun):
