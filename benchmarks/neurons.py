@@ -102,8 +102,7 @@ def ours() -> list[dict[str, Any]]:
 
 
 def peers() -> list[dict[str, Any]]:
-    """The peers that are installed, multi-step or unbound, and indexed step by step (which is quadratic backwards).
-    """
+    """The peers that are installed, multi-step or unbound, and indexed step by step (which is quadratic backwards)."""
     x, g = torch.randn(SHAPE, requires_grad=True), torch.randn(SHAPE)
     rows = []
     for name, make in PEERS.items():

@@ -73,7 +73,7 @@ def trained(model: str, data: Data) -> NetworkTrainer:
             inputs = net.inputs(phase, data.latencies)
             for _ in range(EPOCHS[phase]):
                 net.fit_phase(phase, inputs, data.labels, from_inputs=True)
-        checkpoint.save(kept, net.state_dict(), {"model": model})
+        checkpoint.save(kept, net.state_dict(), {"model": model, "settings": {}})
     return net
 
 

@@ -83,7 +83,6 @@ class DelayConv(nn.Module):
 
 
 def width_at(epoch: int, epochs: int = 150, start: float = 12.0, end: float = 0.23) -> float:
-    """Return the kernels' width after so many epochs: a geometric fall to `end` in the first quarter, then constant.
-    """
+    """Return the kernels' width after so many epochs: a geometric fall to `end` in the first quarter, then constant."""
     quarter = max(epochs // 4, 1)
     return max(start * (end / start) ** (min(epoch, quarter) / quarter), end)

@@ -40,15 +40,13 @@ def cross_entropy(scores: torch.Tensor, labels: torch.Tensor, smoothing: float =
 
 
 def squared_error(scores: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
-    """Return each sample's mean squared error (N,) of spikes a step, scores / T, from the one-hot label (plif_net).
-    """
+    """Return each sample's mean squared error (N,) of spikes a step, scores / T, from the one-hot label (plif_net)."""
     wanted = functional.one_hot(labels, scores.shape[1]).to(scores.dtype)
     return (scores / steps - wanted).square().mean(1)
 
 
 class Rates(NamedTuple):
-    """Spikes a step, mean over samples and steps, summed over all firing units; those fed back; the number of units.
-    """
+    """Spikes a step, mean over samples and steps, summed over all firing units; those fed back; the number of units."""
 
     spikes: torch.Tensor
     fed_back: torch.Tensor

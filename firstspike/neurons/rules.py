@@ -69,8 +69,7 @@ class LinearRule:
 
 @dataclass(frozen=True)
 class ResetRule:
-    """The resetting recurrence: hard or subtractive reset, refractoriness, feedback of spikes or positive membranes.
-    """
+    """The resetting recurrence: hard or subtractive reset, refractoriness, feedback of spikes or positive membranes."""
 
     reset: kernels.Reset
     feedback: int = kernels.NO_FEEDBACK

@@ -221,8 +221,7 @@ class GradientEngine:
     def _batches(
         self, source: Source, order: np.ndarray, augment: Augment | None, drop_last: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
-        """Yield this process's share of every batch, made while the one before is in use, with the batch's indices.
-        """
+        """Yield this process's share of every batch, made while the one before is in use, with the batch's indices."""
         size, epoch = self.recipe.batch, self.epoch
         stop = len(order) // size * size if drop_last else len(order)
 
