@@ -63,7 +63,7 @@ def _kept(
 def mix_steps(
     x: torch.Tensor, labels: torch.Tensor, seed: draws.Seed, *, classes: int, chance: float = 0.5
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Replace a random run of steps of (N, T, U) by the next sample's, with this chance; labels (N, C) share by time."""
+    """Replace a random run of steps of (N, T, U) by the next sample's, by chance; labels (N, C) share by time."""
     kept = _kept(x.shape[0], x.shape[1], seed, chance, x.shape[1], x)
     share = kept.mean(1, keepdim=True)
     hot = functional.one_hot(labels, classes).to(x.dtype)
@@ -128,7 +128,7 @@ def _cut(images: torch.Tensor, share: float, random: np.random.Generator) -> tup
 
 
 def columns_of(images: torch.Tensor) -> torch.Tensor:
-    """Return images (N, 3, H, W) in [0, 1] as sequences of their columns (N, T = W, 3, H), normalised as CIFAR-10 is."""
+    """Return images (N, 3, H, W) in [0, 1] as sequences of columns (N, T = W, 3, H), normalised as CIFAR-10 is."""
     mean, std = (
         torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None]
         for v in (CIFAR_MEAN, CIFAR_STD)
