@@ -25,8 +25,7 @@ def noise_of(mode: Mode, noise: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return given uniforms, (N, T, units) or for GS (N, T, units, 2) as [spike, silence], as the recurrence reads
     them.
 
-    Two Gumbel draws become the one uniform with the same odds, u / (1 - u) = exp(G0 - G1) = log u1 / log u0; uniforms are
-    clamped to [tiny, 1 - eps].
+    Gumbel noise becomes the odds of silence exp(G1 - G0) = log u0 / log u1, uniforms clamped to [tiny, 1 - eps].
     """
     expected = (*x.shape, 2) if mode.kind == kernels.GUMBEL else tuple(x.shape)
     if tuple(noise.shape) != tuple(expected):
@@ -37,7 +36,7 @@ def noise_of(mode: Mode, noise: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if mode.kind == kernels.GUMBEL:
         limits = torch.finfo(x.dtype)
         noise = noise.clamp(limits.tiny, 1 - limits.eps).log()
-        noise = noise[..., 1] / noise.sum(-1)
+        noise = noise[..., 0] / noise[..., 1]
     return noise.reshape(x.shape[0], x.shape[1], -1)
 
 
