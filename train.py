@@ -8,6 +8,7 @@ python train.py --evaluate runs/deep2024/mnist/20260101-120000
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -83,11 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:
-        print(f"train.py: not enough memory: {error or 'take fewer images or maps'}", file=sys.stderr)
+        print(f"train.py: not enough memory: {str(error) or 'take fewer images or maps'}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output went away, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # TensorBoard, for one, writes by itself
+        print(f"train.py: {write_refusal(error.filename or 'a file of the run', error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interrupt:
         print(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}", file=sys.stderr)
         return 130
@@ -139,6 +143,13 @@ def resumable(folder: Path) -> Iterator[None]:
         raise KeyboardInterrupt(f"go on with --resume {folder}") from interrupt
 
 
+def hear_once(failure: threading.ExceptHookArgs) -> None:
+    """Keep quiet about a thread that could not write: TensorBoard's raises the same error where it is called."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.excepthook = hear_once
     sys.exit(main())

@@ -368,3 +368,19 @@ def test_a_file_that_may_not_grow(tmp_path):
     (line,) = err.splitlines()
     assert "last.safetensors: the file would be larger than this system allows; raise the limit" in line
     no_partial_file(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_disk_that_fills_up_under_tensorboard(capsys, monkeypatch):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    assert typed(*TINY, "--tensorboard") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "train.py: cannot write a file of the run: no room on disk;"
+        " free some space or choose a folder on another disk"
+    )
