@@ -13,7 +13,7 @@ from firstspike import functional as f
 from firstspike.coding import NEVER
 from firstspike.layers import RSTDP, STDP, Conv
 
-KINDS = ("grid", "coarse", "twins", "normal", "tiny", "wide")
+KINDS = ("grid", "coarse", "twins", "normal", "tiny", "wide", "halves")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ def draw_weights(rng, kind, shape):
         return few[rng.integers(0, 2, shape[0])]
     if kind == "normal":
         return np.abs(rng.normal(0.8, 0.05, shape)).astype(np.float32)
+    if kind == "halves":  # 256 levels from 0 to 1, and just below or above the middle between two of them
+        levels = rng.integers(0, 255, shape[1:]) + rng.choice(
+            [0.0, 0.49, 0.51], shape, p=rng.dirichlet((1, 1, 1))
+        )
+        levels.flat[:2] = 0, 255
+        return (levels / 255).astype(np.float32)
     if kind == "tiny":  # far below what the integer screen can hold, down to denormal numbers
         values = [0.0, 1e-42, 1e-38, 1e-30, 3e-17, 1e-12, 1e-9, 1e-7, 0.5, 0.8]
         return rng.choice(values, shape).astype(np.float32)
