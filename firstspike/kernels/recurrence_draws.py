@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from firstspike.kernels.recurrence_rows import Rows, compiled, offset, read_block
-from firstspike.kernels.recurrence_spikes import BERNOULLI, GUMBEL
 
 _U32, _U64 = np.uint32, np.uint64
 GOLDEN, MIX1, MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -52,16 +51,9 @@ def uniforms(key: np.uint64, t0: int, steps: int, n0: int, out: np.ndarray) -> N
 
 
 @compiled
-def draw(noise: Noise, kind: int, b: int, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
-    """Fill a block with what this kind of spike needs: uniforms u, odds of silence (1 - u) / u, or nothing."""
-    if kind != BERNOULLI and kind != GUMBEL:
-        return
+def draw(noise: Noise, b: int, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
+    """Fill a block with uniforms: the given ones, else those of the sample's key."""
     if noise.given.data.size:
         read_block(noise.given, offset(noise.given, b, t0, n0), steps, out)
-        return
-    uniforms(noise.keys[b], t0, steps, n0, out)
-    if kind == GUMBEL:
-        one = out.dtype.type(1)
-        for i in range(steps):
-            for j in range(out.shape[1]):
-                out[i, j] = (one - out[i, j]) / out[i, j]
+    else:
+        uniforms(noise.keys[b], t0, steps, n0, out)

@@ -34,6 +34,7 @@ from firstspike.kernels.recurrence_rows import (
     write_block,
 )
 from firstspike.kernels.recurrence_spikes import (
+    BERNOULLI,
     DELTA,
     FIRST,
     GUMBEL,
@@ -44,7 +45,6 @@ from firstspike.kernels.recurrence_spikes import (
     fire,
     fire_first,
     normalise,
-    odds_to_relaxed,
     still_silent,
     undelta,
     unfire,
@@ -94,6 +94,7 @@ class Scratch(NamedTuple):
     silent: np.ndarray
     after: np.ndarray
     total: np.ndarray
+    ignored: np.ndarray
     order: np.ndarray
 
 
@@ -108,44 +109,42 @@ def _scratch(f: Filter, n0: int, n1: int, learn: bool) -> Scratch:
     noise, g = np.empty((STEPS, units), real), np.empty((STEPS, units), real)
     silent, after, total = np.ones(units, real), np.zeros(units, real), np.zeros(units, real)
     c, order = pack(f.decay, n0, n1), np.arange(STEPS - 1, -1, -1)
-    return Scratch(n0, c, np.zeros(PACKED, real), v, p, a, noise, g, silent, after, total, order)
+    return Scratch(
+        n0, c, np.zeros(PACKED, real), v, p, a, noise, g, silent, after, total, np.zeros(units, real), order
+    )
 
 
 @compiled
-def _integrate(
-    c: np.ndarray,
-    state: np.ndarray,
-    x: Rows,
-    start: int,
-    first: int,
-    steps: int,
-    v: np.ndarray,
-    a: np.ndarray,
-) -> None:
-    """Advance the state by a block; record v and, if wanted, a in rows 1..; steps before `first` have no input yet."""
-    units = np.uint64(v.shape[1])
+def _integrate(w: Scratch, f: Filter, b: int, t0: int, steps: int, keep: bool, out: Rows, write: int) -> None:
+    """Advance the state by a block: with `keep`, v (and a, if wanted) into rows 1..; v > theta, or of delta spikes
+    v[t] - v[t-1] > theta, to `out`. Steps before the lag is over have no input, and v = 0.
+    """
+    c, state, x, units = w.c, w.state, f.x.data, np.uint64(w.v.shape[1])
+    zero, one = c.dtype.type(0), c.dtype.type(1)
+    past = one if f.spike.kind == DELTA else zero
     for i in range(steps):
-        row = np.uint64(start + i * x.step)
-        if i < first:
-            v[i + 1] = 0
+        read, at = np.uint64(offset(f.x, b, t0 - f.lag + i, w.n0)), np.uint64(write + i * out.step)
+        row = np.uint64(i + 1 if keep else 1)
+        if t0 + i < f.lag:
+            for j in range(units):
+                w.v[row, j] = zero
+                out.data[at + j] = one if c[THETA + j] < zero else zero
         else:
             for j in range(units):
-                current = c[ALPHA + j] * state[CURRENT + j] + x.data[row + j]
-                potential = c[BETA + j] * state[MEMBRANE + j] + c[GAIN + j] * current
+                current = c[ALPHA + j] * state[CURRENT + j] + x[read + j]
+                before = state[MEMBRANE + j]
+                potential = c[BETA + j] * before + c[GAIN + j] * current
                 state[CURRENT + j] = current
                 state[MEMBRANE + j] = potential
-                v[i + 1, j] = potential
-        for j in range(a.shape[1]):
-            a[i + 1, j] = state[CURRENT + j]
+                w.v[row, j] = potential
+                out.data[at + j] = one if potential - past * before - c[THETA + j] > zero else zero
+        for j in range(w.a.shape[1]):
+            w.a[i + 1, j] = state[CURRENT + j]
 
 
 @compiled
-def _advance(w: Scratch, f: Filter, b: int, t0: int, steps: int) -> np.ndarray:
-    """Compute a block: potentials, noise and (returned) normalised potentials, of which the one before step 0 is 0."""
-    _integrate(w.c, w.state, f.x, offset(f.x, b, t0 - f.lag, w.n0), max(f.lag - t0, 0), steps, w.v, w.a)
-    draw(f.noise, f.spike.kind, b, t0, steps, w.n0, w.noise)
-    if f.spike.kind == GUMBEL:
-        odds_to_relaxed(w.v, w.noise, steps)
+def _normalised(w: Scratch, f: Filter, t0: int, steps: int) -> np.ndarray:
+    """Return the block's normalised potentials, of which the one before step 0 is 0."""
     if f.spike.norm == IDENTITY:
         return w.v
     normalise(f.spike.norm, w.v, w.p, steps + 1)
@@ -155,13 +154,30 @@ def _advance(w: Scratch, f: Filter, b: int, t0: int, steps: int) -> np.ndarray:
 
 
 @compiled
+def _fire(w: Scratch, f: Filter, b: int, t0: int, steps: int, out: Rows, silent_mark: np.ndarray) -> None:
+    """Write the outputs of a block whose potentials are in w.v."""
+    p, start = _normalised(w, f, t0, steps), offset(out, b, t0, w.n0)
+    if f.spike.kind == FIRST:
+        put(silent_mark, w.silent)
+        fire_first(p, w.c[THETA:], w.silent, steps, out, start)
+        return
+    if f.spike.kind == BERNOULLI or f.spike.kind == GUMBEL:
+        draw(f.noise, b, t0, steps, w.n0, w.noise)
+    fire(f.spike, p, w.c[THETA:], w.noise, steps, out, start)
+
+
+@compiled
 def forward(f: Filter, out: Rows, potential: Rows, marks: np.ndarray, part: Part) -> None:
     """Filter, fire, write outputs and potentials; `marks` (N, blocks, 2 or 3, U) gets the state (a, v, silent)
-    before each block."""
+    before each block. Plain threshold and delta spikes come straight out of the filter's loop.
+    """
+    plain = f.spike.norm == IDENTITY and (f.spike.kind == THRESHOLD or f.spike.kind == DELTA)
+    keep = not plain or potential.data.size > 0
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
         w, units = _scratch(f, n0, n1, False), n1 - n0
         current, membrane = w.state[CURRENT : CURRENT + units], w.state[MEMBRANE : MEMBRANE + units]
+        target = out if plain else Rows(w.ignored, 0, 0)
         for b in range(part.b0, part.b1):
             w.state[:], w.silent[:] = 0, 1
             for m in range(marks.shape[1]):
@@ -169,13 +185,10 @@ def forward(f: Filter, out: Rows, potential: Rows, marks: np.ndarray, part: Part
                 put(marks[b, m, 0, n0:n1], current)
                 put(marks[b, m, 1, n0:n1], membrane)
                 put(w.v[0], membrane)
-                p = _advance(w, f, b, t0, steps)
+                _integrate(w, f, b, t0, steps, keep, target, offset(target, b, t0, n0) if plain else 0)
                 write_block(potential, offset(potential, b, t0, n0), steps, w.v[1:])
-                if f.spike.kind == FIRST:
-                    put(marks[b, m, 2, n0:n1], w.silent)
-                    fire_first(p, w.c[THETA:], w.silent, steps, out, offset(out, b, t0, n0))
-                elif f.spike.kind != POTENTIAL:
-                    fire(f.spike, p, w.c[THETA:], w.noise, steps, out, offset(out, b, t0, n0))
+                if not plain and f.spike.kind != POTENTIAL:
+                    _fire(w, f, b, t0, steps, out, marks[b, m, marks.shape[2] - 1, n0:n1])
 
 
 @compiled
@@ -200,8 +213,11 @@ def _retreat(w: Scratch, c: np.ndarray, carry: np.ndarray, i: int, sums: np.ndar
 
 
 @compiled
-def _to_potentials(w: Scratch, f: Filter, p: np.ndarray, steps: int, sums: np.ndarray) -> None:
+def _to_potentials(w: Scratch, f: Filter, b: int, t0: int, steps: int, sums: np.ndarray) -> None:
     """Replace the gradients w.g at the outputs of a block by those at its potentials; collect theta's where wanted."""
+    p = _normalised(w, f, t0, steps)
+    if f.spike.kind == GUMBEL:
+        draw(f.noise, b, t0, steps, w.n0, w.noise)
     if f.spike.kind == FIRST:
         still_silent(p, w.c[THETA:], w.silent, steps, w.noise)
         unfire_first(f.spike, p, w.c[THETA:], w.noise, w.order[STEPS - steps :], w.g, w.after, w.total)
@@ -221,10 +237,11 @@ def _back_block(
     w: Scratch, f: Filter, b: int, t0: int, steps: int, g: Gradients, carry: np.ndarray, sums: np.ndarray
 ) -> None:
     """Run a block of steps backwards, from w.state; the block before it is called for meanwhile."""
-    p, units = _advance(w, f, b, t0, steps), w.g.shape[1]
+    units = w.g.shape[1]
+    _integrate(w, f, b, t0, steps, True, Rows(w.ignored, 0, 0), 0)
     read_block(g.out, offset(g.out, b, t0, w.n0), steps, w.g)
     if f.spike.kind != POTENTIAL:
-        _to_potentials(w, f, p, steps, sums)
+        _to_potentials(w, f, b, t0, steps, sums)
     add_block(g.potential, offset(g.potential, b, t0, w.n0), steps, w.g)
     for k in range(steps):
         if t0 > 0:

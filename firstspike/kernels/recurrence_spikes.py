@@ -12,7 +12,7 @@ from numba.extending import intrinsic, overload
 
 from firstspike.kernels.recurrence_rows import Rows, compiled
 
-IDENTITY, SIGMOID, TANH, RELU_TANH = range(4)
+IDENTITY, SIGMOID, TANH, RELU_TANH, SILENCE = range(5)
 POTENTIAL, RELU, THRESHOLD, DELTA, BERNOULLI, GUMBEL, FIRST = range(7)
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693145751953125, 1.4286068203094173e-06
@@ -39,6 +39,16 @@ def surrogate(name: str, scale: float) -> tuple[float, float, float]:
     if name == "fastsig":
         return 1.0, 2.0 * scale, scale * scale
     return scale / 2.0, 0.0, (np.pi / 2.0 * scale) ** 2
+
+
+@intrinsic
+def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> tuple:
+    """Return a b + c rounded once: one instruction where two would be."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return a(a, a, a), codegen
 
 
 @intrinsic
@@ -73,8 +83,9 @@ def _split_exp_for(x: Any) -> Callable:
         def single(x: float) -> tuple[float, float]:
             x = min(max(x, low), high)
             k = np.floor(x * log2e + half)
-            r = x - k * ln2_high - k * ln2_low
-            return _two_to(k), r + r * r * (c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * c7)))))
+            r = _fma(-k, ln2_low, _fma(-k, ln2_high, x))
+            tail = _fma(r, _fma(r, _fma(r, _fma(r, _fma(r, c7, c6), c5), c4), c3), c2)
+            return _two_to(k), _fma(r * r, tail, r)
 
         return single
     c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = _TAYLOR[2:]
@@ -82,16 +93,17 @@ def _split_exp_for(x: Any) -> Callable:
     def double(x: float) -> tuple[float, float]:
         x = min(max(x, -708.0), 709.0)
         k = np.floor(x * _LOG2E + 0.5)
-        r = x - k * _LN2_HIGH - k * _LN2_LOW
-        tail = c8 + r * (c9 + r * (c10 + r * (c11 + r * (c12 + r * c13))))
-        return _two_to(k), r + r * r * (c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * (c7 + r * tail))))))
+        r = _fma(-k, _LN2_LOW, _fma(-k, _LN2_HIGH, x))
+        tail = _fma(r, _fma(r, _fma(r, _fma(r, _fma(r, c13, c12), c11), c10), c9), c8)
+        tail = _fma(r, _fma(r, _fma(r, _fma(r, _fma(r, _fma(r, tail, c7), c6), c5), c4), c3), c2)
+        return _two_to(k), _fma(r * r, tail, r)
 
     return double
 
 
 @compiled
 def normalise(norm: int, v: np.ndarray, p: np.ndarray, steps: int) -> None:
-    """p = v, sigmoid(v), tanh(v) or max(tanh(v), 0)."""
+    """p = v, sigmoid(v), tanh(v), max(tanh(v), 0) or, of silence against a spike, exp(-2v)."""
     one, two, zero = v.dtype.type(1), v.dtype.type(2), v.dtype.type(0)
     for i in range(steps):
         if norm == IDENTITY:
@@ -101,6 +113,10 @@ def normalise(norm: int, v: np.ndarray, p: np.ndarray, steps: int) -> None:
             for j in range(v.shape[1]):
                 s, q = _split_exp(-v[i, j])
                 p[i, j] = one / (one + s + s * q)
+        elif norm == SILENCE:
+            for j in range(v.shape[1]):
+                s, q = _split_exp(-two * v[i, j])
+                p[i, j] = s + s * q
         else:
             for j in range(v.shape[1]):
                 s, q = _split_exp(-two * abs(v[i, j]))
@@ -110,25 +126,15 @@ def normalise(norm: int, v: np.ndarray, p: np.ndarray, steps: int) -> None:
 
 
 @compiled
-def odds_to_relaxed(v: np.ndarray, noise: np.ndarray, steps: int) -> None:
-    """Replace the odds of silence r by y = 1 / (1 + r exp(-2v)), the relaxed spike of a Gumbel softmax."""
-    one, two = v.dtype.type(1), v.dtype.type(2)
-    for i in range(steps):
-        for j in range(v.shape[1]):
-            s, q = _split_exp(-two * v[i + 1, j])
-            noise[i, j] = one / (one + noise[i, j] * (s + s * q))
-
-
-@compiled
 def fire(
     spike: Spike, p: np.ndarray, theta: np.ndarray, noise: np.ndarray, steps: int, out: Rows, start: int
 ) -> None:
     """Write the outputs of a block, step i at out.data[start + i * out.step]; row 0 of p is the step before the
     block.
 
-    Threshold p > theta, delta p[t] - p[t-1] > theta, Bernoulli noise < p, Gumbel noise > 1/2, relu max(p, 0).
+    Threshold p > theta, delta p[t] - p[t-1] > theta, Bernoulli u < p, Gumbel u > (1 - u) exp(-2v), relu max(p, 0).
     """
-    one, zero, half = p.dtype.type(1), p.dtype.type(0), p.dtype.type(0.5)
+    one, zero = p.dtype.type(1), p.dtype.type(0)
     units = np.uint64(p.shape[1])
     for i in range(steps):
         row = np.uint64(start + i * out.step)
@@ -143,7 +149,7 @@ def fire(
                 out.data[row + j] = one if noise[i, j] < p[i + 1, j] else zero
         elif spike.kind == GUMBEL:
             for j in range(units):
-                out.data[row + j] = one if noise[i, j] > half else zero
+                out.data[row + j] = one if noise[i, j] > (one - noise[i, j]) * p[i + 1, j] else zero
         else:
             for j in range(units):
                 out.data[row + j] = max(p[i + 1, j], zero)
@@ -155,7 +161,8 @@ def unfire(
 ) -> None:
     """Replace the gradients g at the outputs of a block by those at the distances z (or at p, where there is no z).
 
-    Surrogate slope of z for threshold and delta, p itself for Bernoulli, 2 y (1 - y) for Gumbel, 1[p > 0] for relu.
+    Surrogate slope of z for threshold and delta, p itself for Bernoulli, 2 y (1 - y) for Gumbel
+    with y = u / (u + (1 - u) exp(-2v)), 1[p > 0] for relu.
     """
     one, zero, two = p.dtype.type(1), p.dtype.type(0), p.dtype.type(2)
     peak, linear, square = p.dtype.type(spike.peak), p.dtype.type(spike.linear), p.dtype.type(spike.square)
@@ -173,7 +180,8 @@ def unfire(
                 g[i, j] = g[i, j] * p[i + 1, j]
         elif spike.kind == GUMBEL:
             for j in range(p.shape[1]):
-                g[i, j] = g[i, j] * two * noise[i, j] * (one - noise[i, j])
+                y = noise[i, j] / (noise[i, j] + (one - noise[i, j]) * p[i + 1, j])
+                g[i, j] = g[i, j] * two * y * (one - y)
         else:
             for j in range(p.shape[1]):
                 g[i, j] = g[i, j] if p[i + 1, j] > zero else zero

@@ -36,7 +36,7 @@ class Mode:
 
 
 MODES = {
-    "GS": Mode(kernels.IDENTITY, kernels.GUMBEL),
+    "GS": Mode(kernels.SILENCE, kernels.GUMBEL),
     "SB": Mode(kernels.SIGMOID, kernels.BERNOULLI),
     "TRB": Mode(kernels.RELU_TANH, kernels.BERNOULLI),
     "D": Mode(kernels.IDENTITY, kernels.DELTA),

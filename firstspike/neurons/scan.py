@@ -109,7 +109,7 @@ class _First(_Reverse):
 def _normalise(v: torch.Tensor, norm: int) -> torch.Tensor:
     if norm == kernels.SIGMOID:
         return torch.sigmoid(v)
-    if norm == kernels.IDENTITY:
+    if norm in (kernels.IDENTITY, kernels.SILENCE):
         return v
     return torch.tanh(v) if norm == kernels.TANH else torch.relu(torch.tanh(v))
 
@@ -125,9 +125,7 @@ def _bernoulli(p: torch.Tensor, inputs: Inputs) -> torch.Tensor:
 
 
 def _gumbel(v: torch.Tensor, inputs: Inputs) -> torch.Tensor:
-    noise = _noise(inputs)
-    odds = noise if inputs.given is not None else (1 - noise) / noise
-    y = torch.sigmoid(2 * v - odds.log())
+    y = torch.sigmoid(2 * v + torch.logit(_noise(inputs)))
     return _Straight.apply(y, (y > 0.5).to(y.dtype), torch.ones_like(y))
 
 
