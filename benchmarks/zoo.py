@@ -126,7 +126,7 @@ def in_torch(data: Data, batch: int, images: int, repeats: int) -> Iterator[tupl
 def spyker(data: Data, images: int, repeats: int) -> dict[str, Any]:
     """Times of Spyker's wheel from a process of its own, or why there are none."""
     net, shown = trained("mozafari2018", data), data.part(images)
-    arrays = {"images": shown.images, "labels": shown.labels}
+    arrays = {"images": shown.images, "labels": shown.labels, "answers": net.predict(shown.latencies)}
     arrays |= {phase: net.inputs(phase, shown.latencies) for phase in net.phases}
     arrays |= {f"w{n}": net.weights(layer) for n, layer in enumerate(net.engine.nodes)}
     with tempfile.TemporaryDirectory() as folder:
