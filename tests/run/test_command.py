@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 import experiment
 import options
 import train
+from firstspike import checkpoint
 from firstspike.data import images as data_images
 from firstspike.data import load
 from models import get_model, list_models
@@ -217,6 +218,16 @@ def test_evaluating_writes_the_same_report(finished, tmp_path, capsys):
     for name, content in written.items():
         assert content == (finished / name).read_bytes(), name
     assert "test accuracy" in capsys.readouterr().out
+
+
+def test_the_best_network_is_evaluated_not_the_last(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("tensorboard"))
+    last = run / "checkpoints" / "last.safetensors"
+    state, meta = checkpoint.load(last)
+    checkpoint.save(last, {**state, "decision.weight": state["decision.weight"][::-1]}, meta)
+    assert typed("--evaluate", run) == 0
+    assert (run / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
 
 
 def test_evaluating_in_place_and_resuming_a_finished_run_change_nothing(finished, tmp_path, capsys):
