@@ -19,6 +19,7 @@ from firstspike.data import images as data_images
 from firstspike.data import load
 from models import get_model, list_models
 from network_trainer import NetworkTrainer
+from s1c1 import S1C1
 from tests.run.command import TINY, finish, history, the_run, tree, typed
 from tests.zoo import ZOO
 
@@ -394,6 +395,15 @@ def test_events_of_a_camera_need_no_encoder(tmp_path):
     assert {"features.png", "activation_maps", "predictions.csv"} <= {path.name for path in run.iterdir()}
     assert typed("--evaluate", run, "--run-dir", "again") == 0
     assert (tmp_path / "again" / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+
+
+def test_on_and_off_channels_of_each_colour():
+    assert experiment.polarities(6, S1C1()) == ([[0, 2, 4]], [[1, 3, 5]])
+    on, off = experiment.polarities(18, S1C1("colour"))
+    assert on == [[0, 6, 12], [1, 7, 13], [2, 8, 14]]
+    assert off == [[3, 9, 15], [4, 10, 16], [5, 11, 17]]
+    assert experiment.polarities(2, None) == ([[0]], [[1]])
+    assert experiment.polarities(1, None) == ([[0]], [[]])
 
 
 def test_events_are_not_augmented(tmp_path, capsys):
