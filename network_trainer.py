@@ -19,7 +19,7 @@ import numpy as np
 
 from firstspike import checkpoint
 from firstspike.backend import choose
-from firstspike.data.cache import array_digest, cached_array
+from firstspike.data.cache import IN_MEMORY, array_digest, cached_array
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
 from firstspike.describe import to_plain
@@ -329,7 +329,7 @@ class NetworkTrainer:
         """What the phase's learning layer sees of the samples: the frozen layers run once."""
         n = len(samples.rows)
         shape = self.engine.enough(phase, samples.latencies[:1]).shape[1:]
-        large = math.prod((n, *shape)) > (keeper.memory_budget or math.inf)
+        large = math.prod((n, *shape)) > (keeper.memory_budget or IN_MEMORY)
         return cached_array(
             f"{phase} of {self.name} {array_digest(samples.rows)}",
             (n, *shape),

@@ -13,13 +13,14 @@ import errno
 import hashlib
 import json
 import math
+import mmap
 import re
 import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -93,9 +94,9 @@ def cached_array(
     """The array of `shape` that `fill` makes chunk by chunk, from its file in `folder` if there.
 
     `fill(rows)` gives the rows of a slice along the first axis; `progress(done, total)` hears of each
-    chunk. Larger than `memory_budget` bytes (default 1 GiB) the result is an np.memmap (copy on write),
-    else it is in memory. Where the folder cannot be written or the disk is full, the array is made in
-    memory, or, if `required`, a UserError is raised; `folder=None` means memory only.
+    chunk. Larger than `memory_budget` bytes (default 1 GiB) the result is `Mapped`, else it is in memory.
+    Where the folder cannot be written or the disk is full, the array is made in memory, or, if `required`,
+    a UserError is raised; `folder=None` means memory only.
     """
     key = f"{key} {shape} firstspike={firstspike.__version__}"
     dtype = np.dtype(dtype)
@@ -123,6 +124,26 @@ def array_digest(array: np.ndarray) -> str:
     for rows in _slices(array.shape, array.dtype):
         digest.update(np.ascontiguousarray(array[rows]).data)
     return digest.hexdigest()
+
+
+class Mapped(np.memmap):
+    """An array in a file that gives its pages back whenever it is indexed again: a pass over it takes no memory.
+
+    Copy on write, because compiled code needs no second version for read-only arrays; what is written into it may be
+    lost, the file stays as it is.
+    """
+
+    def __new__(cls, file: Any, dtype: np.typing.DTypeLike, offset: int, shape: tuple[int, ...]) -> Mapped:
+        """Map so much of a file, given by its path or open, from an offset on."""
+        return super().__new__(cls, file, dtype, "c", offset, shape)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Rows as of any array: slices are views of the file, rows by number are copies in memory."""
+        if self._mmap is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mmap.madvise(mmap.MADV_DONTNEED)
+        found = super().__getitem__(index)
+        copied = isinstance(found, Mapped) and found._mmap is None
+        return found.view(np.ndarray) if copied else found
 
 
 class _Chunks:
@@ -196,18 +217,13 @@ def _read(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype, budget:
         if checksum is None:
             return None
         array = (
-            _map(path, shape, dtype)
+            Mapped(path, dtype, HEADER, shape)
             if size > budget
             else np.fromfile(path, dtype, offset=HEADER).reshape(shape)
         )
     except (OSError, ValueError):
         return None
     return array if _crc32(array) == checksum else None
-
-
-def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    # Copy on write: compiled code needs no second version for read-only arrays, and the file stays as it is.
-    return np.memmap(path, dtype, "c", HEADER, shape)
 
 
 def _checksum_of(header: bytes, key: str, shape: tuple[int, ...], dtype: np.dtype) -> int | None:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from firstspike.data.cache import Mapped
 from firstspike.errors import UserError
 
 UNSIGNED_BYTES = 0x0800
+IN_MEMORY = 2**28  # bytes; more are mapped from an unpacked copy in the temporary folder
+CHUNK = 2**20
 LARGEST = (
     2**31
 )  # bytes a header may announce: more than the largest known set (814,255 images of 28x28) needs
@@ -67,10 +71,19 @@ def _parse(file: BinaryIO, path: Path, dimensions: int) -> np.ndarray:
         raise UserError(
             f"{path} announces {'x'.join(map(str, shape))} bytes, more than the {LARGEST} allowed"
         )
-    data = file.read(size + 1)
+    data = np.frombuffer(file.read(size + 1), np.uint8) if size <= IN_MEMORY else _mapped(file, size)
     if len(data) != size:
         found = f"only {len(data)}" if len(data) < size else "more"
         raise UserError(
             f"{path} announces {'x'.join(map(str, shape))} = {size} bytes but holds {found}; fetch it again"
         )
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return data.reshape(shape)
+
+
+def _mapped(file: BinaryIO, size: int) -> np.ndarray:
+    """The rest of a file, up to `size` bytes and perhaps some more, without holding it in memory."""
+    held = 0
+    with tempfile.TemporaryFile() as copy:
+        while held <= size and (chunk := file.read(CHUNK)):
+            held += copy.write(chunk)
+        return Mapped(copy, np.uint8, 0, (held,)) if held else np.empty(0, np.uint8)

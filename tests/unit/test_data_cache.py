@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numba
@@ -47,6 +48,37 @@ def test_made_once_then_read(tmp_path, small_chunks, budget):
         assert isinstance(array, np.memmap) == (budget == 0)
     assert fill.made == len(fill.array)
     assert [p.name[:8] for p in (tmp_path / "new").iterdir()] == ["set-a-b-"]
+
+
+def resident():
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
+def test_a_pass_over_a_mapped_array_takes_no_memory(tmp_path):
+    """64 MB in turn and out of turn: a few rows at a time are in memory."""
+    (tmp_path / "file").write_bytes(bytes(7) + np.arange(64, dtype=np.uint8).repeat(2**20).tobytes())
+    array = cache.Mapped(tmp_path / "file", np.uint8, 7, (64, 2**20))
+    before, most = resident(), 0
+    for row in (*range(64), *np.random.default_rng(0).permutation(64)):
+        assert (array[row : row + 1] == row).all()
+        assert (array[[row]] == row).all()
+        most = max(most, resident() - before)
+    assert most < 16 * 2**20
+
+
+def test_rows_of_a_mapped_array_are_views_or_copies_as_of_any_array(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(range(60)))
+    array, plain = cache.Mapped(tmp_path / "file", np.uint8, 0, (3, 4, 5)), np.arange(60, dtype=np.uint8)
+    plain = plain.reshape(3, 4, 5)
+    for index in (1, slice(1, 3), [2, 0], (1, 2, 3), (slice(None), 1), plain > 30, ..., None):
+        np.testing.assert_array_equal(array[index], plain[index])
+    assert type(array[[2, 0]]) is np.ndarray
+    assert isinstance(array[1:].reshape(-1)[3:], cache.Mapped)
+    np.testing.assert_array_equal(array[1:].reshape(-1)[3:], plain[1:].reshape(-1)[3:])
+    np.testing.assert_array_equal(array.copy()[1] + array[2], plain[1] + plain[2])
+    assert np.ascontiguousarray(array[1:]).sum() == plain[1:].sum()
 
 
 def test_no_folder_means_memory_only():

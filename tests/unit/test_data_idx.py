@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from firstspike.data import DataMissing, load
+from firstspike.data import DataMissing, idx, load
+from firstspike.data.cache import Mapped
 from firstspike.data.idx import read_idx
 from firstspike.errors import UserError
 
@@ -25,13 +26,18 @@ def write_set(raw, images=IMAGES, labels=(0, 9, 5), prefix=("train", "t10k")):
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(np.array(labels, np.uint8)))
 
 
+@pytest.mark.parametrize("budget", [10, 1000])
 @pytest.mark.parametrize("packed", [True, False])
-def test_reads_what_was_written(tmp_path, packed):
+def test_reads_what_was_written(tmp_path, packed, budget, monkeypatch):
+    monkeypatch.setattr(idx, "IN_MEMORY", budget)
     path = tmp_path / ("a.gz" if packed else "a")
     path.write_bytes(gzip.compress(idx_bytes(IMAGES)) if packed else idx_bytes(IMAGES))
-    assert np.array_equal(read_idx(path, 3), IMAGES)
+    images = read_idx(path, 3)
+    assert np.array_equal(images, IMAGES)
+    assert isinstance(images, Mapped) == (budget < IMAGES.size)
 
 
+@pytest.mark.parametrize("budget", [0, 1000])
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -46,7 +52,8 @@ def test_reads_what_was_written(tmp_path, packed):
         ("a", struct.pack(">4I", 2051, 60000, 2**16, 2**16), "more than the"),
     ],
 )
-def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says):
+def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says, budget, monkeypatch):
+    monkeypatch.setattr(idx, "IN_MEMORY", budget)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says) as caught:
         read_idx(tmp_path / name, 3)
