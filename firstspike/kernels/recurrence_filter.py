@@ -115,29 +115,43 @@ def _scratch(f: Filter, n0: int, n1: int, learn: bool) -> Scratch:
 
 
 @compiled
-def _integrate(w: Scratch, f: Filter, b: int, t0: int, steps: int, keep: bool, out: Rows, write: int) -> None:
-    """Advance the state by a block: with `keep`, v (and a, if wanted) into rows 1..; v > theta, or of delta spikes
-    v[t] - v[t-1] > theta, to `out`. Steps before the lag is over have no input, and v = 0.
+def _plain(spike: Spike) -> bool:
+    """Whether spikes are v > theta or v[t] - v[t-1] > theta: these come straight out of the filter's loop."""
+    return spike.norm == IDENTITY and (spike.kind == THRESHOLD or spike.kind == DELTA)
+
+
+@compiled
+def _integrate(
+    w: Scratch, f: Filter, b: int, t0: int, steps: int, keep: bool, g: Rows, read: int, out: Rows, write: int
+) -> None:
+    """Advance the state by a block; with `keep`, v (and a, if wanted) go to rows 1... Steps before the lag is over have
+    no input, and v = 0.
+
+    To `out`: the plain spikes H(z), z = v - theta or v[t] - v[t-1] - theta; or, where their gradients g are given,
+    those at z.
     """
     c, state, x, units = w.c, w.state, f.x.data, np.uint64(w.v.shape[1])
-    zero, one = c.dtype.type(0), c.dtype.type(1)
-    past = one if f.spike.kind == DELTA else zero
+    real = c.dtype.type
+    zero, one, past = real(0), real(1), real(f.spike.kind == DELTA)
+    peak, linear, square = real(f.spike.peak), real(f.spike.linear), real(f.spike.square)
+    back, incoming = g.data.size > 0, g.data if g.data.size else w.after
     for i in range(steps):
-        read, at = np.uint64(offset(f.x, b, t0 - f.lag + i, w.n0)), np.uint64(write + i * out.step)
-        row = np.uint64(i + 1 if keep else 1)
-        if t0 + i < f.lag:
-            for j in range(units):
-                w.v[row, j] = zero
-                out.data[at + j] = one if c[THETA + j] < zero else zero
-        else:
-            for j in range(units):
-                current = c[ALPHA + j] * state[CURRENT + j] + x[read + j]
-                before = state[MEMBRANE + j]
+        now, at = np.uint64(offset(f.x, b, t0 - f.lag + i, w.n0)), np.uint64(write + i * out.step)
+        row, r = np.uint64(i + 1 if keep else 1), np.uint64(read + i * g.step)
+        for j in range(units):
+            before = state[MEMBRANE + j]
+            potential = zero
+            if t0 + i >= f.lag:
+                current = c[ALPHA + j] * state[CURRENT + j] + x[now + j]
                 potential = c[BETA + j] * before + c[GAIN + j] * current
                 state[CURRENT + j] = current
                 state[MEMBRANE + j] = potential
-                w.v[row, j] = potential
-                out.data[at + j] = one if potential - past * before - c[THETA + j] > zero else zero
+            w.v[row, j] = potential
+            z = potential - past * before - c[THETA + j]
+            if back:
+                out.data[at + j] = incoming[r + j] * peak / (one + abs(z) * (linear + square * abs(z)))
+            else:
+                out.data[at + j] = one if z > zero else zero
         for j in range(w.a.shape[1]):
             w.a[i + 1, j] = state[CURRENT + j]
 
@@ -171,7 +185,7 @@ def forward(f: Filter, out: Rows, potential: Rows, marks: np.ndarray, part: Part
     """Filter, fire, write outputs and potentials; `marks` (N, blocks, 2 or 3, U) gets the state (a, v, silent)
     before each block. Plain threshold and delta spikes come straight out of the filter's loop.
     """
-    plain = f.spike.norm == IDENTITY and (f.spike.kind == THRESHOLD or f.spike.kind == DELTA)
+    plain, none = _plain(f.spike), Rows(f.x.data[:0], 0, 0)
     keep = not plain or potential.data.size > 0
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
@@ -185,7 +199,9 @@ def forward(f: Filter, out: Rows, potential: Rows, marks: np.ndarray, part: Part
                 put(marks[b, m, 0, n0:n1], current)
                 put(marks[b, m, 1, n0:n1], membrane)
                 put(w.v[0], membrane)
-                _integrate(w, f, b, t0, steps, keep, target, offset(target, b, t0, n0) if plain else 0)
+                _integrate(
+                    w, f, b, t0, steps, keep, none, 0, target, offset(target, b, t0, n0) if plain else 0
+                )
                 write_block(potential, offset(potential, b, t0, n0), steps, w.v[1:])
                 if not plain and f.spike.kind != POTENTIAL:
                     _fire(w, f, b, t0, steps, out, marks[b, m, marks.shape[2] - 1, n0:n1])
@@ -213,9 +229,8 @@ def _retreat(w: Scratch, c: np.ndarray, carry: np.ndarray, i: int, sums: np.ndar
 
 
 @compiled
-def _to_potentials(w: Scratch, f: Filter, b: int, t0: int, steps: int, sums: np.ndarray) -> None:
-    """Replace the gradients w.g at the outputs of a block by those at its potentials; collect theta's where wanted."""
-    p = _normalised(w, f, t0, steps)
+def _to_distances(w: Scratch, f: Filter, b: int, t0: int, steps: int, p: np.ndarray) -> None:
+    """Replace the gradients w.g at the outputs of a block by those at the distances z, or at p where there is no z."""
     if f.spike.kind == GUMBEL:
         draw(f.noise, b, t0, steps, w.n0, w.noise)
     if f.spike.kind == FIRST:
@@ -223,6 +238,11 @@ def _to_potentials(w: Scratch, f: Filter, b: int, t0: int, steps: int, sums: np.
         unfire_first(f.spike, p, w.c[THETA:], w.noise, w.order[STEPS - steps :], w.g, w.after, w.total)
     else:
         unfire(f.spike, p, w.c[THETA:], w.noise, steps, w.g)
+
+
+@compiled
+def _from_distances(w: Scratch, f: Filter, steps: int, p: np.ndarray, sums: np.ndarray) -> None:
+    """Carry the gradients w.g from distances to potentials; collect theta's where wanted."""
     compares = f.spike.kind == THRESHOLD or f.spike.kind == DELTA or f.spike.kind == FIRST
     for i in range(steps if sums.size and compares else 0):
         for j in range(w.g.shape[1]):
@@ -233,20 +253,36 @@ def _to_potentials(w: Scratch, f: Filter, b: int, t0: int, steps: int, sums: np.
 
 
 @compiled
+def _at_potentials(w: Scratch, f: Filter, b: int, t0: int, steps: int, g: Rows, sums: np.ndarray) -> None:
+    """Run a block forward again, from w.state; into w.g go the gradients at its potentials that outputs send back."""
+    units, read, none = w.g.shape[1], offset(g, b, t0, w.n0), Rows(f.x.data[:0], 0, 0)
+    if _plain(f.spike) and g.data.size:
+        _integrate(w, f, b, t0, steps, sums.size > 0, g, read, Rows(w.g.reshape(-1), 0, units), 0)
+        _from_distances(w, f, steps, w.v, sums)
+        return
+    fires = f.spike.kind != POTENTIAL and g.data.size > 0
+    if fires or sums.size:
+        _integrate(w, f, b, t0, steps, True, none, 0, Rows(w.ignored, 0, 0), 0)
+    read_block(g, read, steps, w.g)
+    if fires:
+        p = _normalised(w, f, t0, steps)
+        _to_distances(w, f, b, t0, steps, p)
+        _from_distances(w, f, steps, p, sums)
+
+
+@compiled
 def _back_block(
     w: Scratch, f: Filter, b: int, t0: int, steps: int, g: Gradients, carry: np.ndarray, sums: np.ndarray
 ) -> None:
     """Run a block of steps backwards, from w.state; the block before it is called for meanwhile."""
-    units = w.g.shape[1]
-    _integrate(w, f, b, t0, steps, True, Rows(w.ignored, 0, 0), 0)
-    read_block(g.out, offset(g.out, b, t0, w.n0), steps, w.g)
-    if f.spike.kind != POTENTIAL:
-        _to_potentials(w, f, b, t0, steps, sums)
+    _at_potentials(w, f, b, t0, steps, g.out, sums)
     add_block(g.potential, offset(g.potential, b, t0, w.n0), steps, w.g)
+    units = w.g.shape[1]
     for k in range(steps):
         if t0 > 0:
             prefetch(f.x, offset(f.x, b, t0 - STEPS + k, w.n0), units)
             prefetch(g.out, offset(g.out, b, t0 - STEPS + k, w.n0), units)
+            prefetch(g.potential, offset(g.potential, b, t0 - STEPS + k, w.n0), units)
         _retreat(w, w.c, carry, w.order[STEPS - steps + k], sums)
     first = max(f.lag - t0, 0)
     write_block(g.x, offset(g.x, b, t0 - f.lag + first, w.n0), steps - first, w.g[first:])
