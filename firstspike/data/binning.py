@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firstspike.data.event_batch import Events
 from firstspike.data.recordings import Recordings
 from firstspike.errors import UserError
 from firstspike.kernels import events as kernel
@@ -48,16 +49,22 @@ class Binned:
         T is `steps`, else the longest of the batch; events in bins from T on are left out. `out`, if
         given, is overwritten and returned: its pages need not be fetched anew.
         """
+        chosen = self.events(indices, steps=steps)
+        if out is None:
+            out = np.zeros(chosen.shape, dtype)
+        else:
+            out.fill(0)
+        kernel.count(*chosen.arrays, out)
+        return out
+
+    def events(self, indices: np.ndarray, *, steps: int | None = None) -> Events:
+        """The same as a view of the events: nothing is copied, nothing is dense."""
         indices = np.asarray(indices, np.int64)
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
             raise IndexError(f"recordings {indices.min()} to {indices.max()} of {len(self)}")
-        if out is None:
-            longest = int(self.lengths[indices].max(initial=1)) if steps is None else steps
-            out = np.zeros((len(indices), longest, int(np.prod(self.shape))), dtype)
-        else:
-            out.fill(0)
-        kernel.count(self.bins, self.units, self.offsets, indices, out)
-        return out
+        longest = int(self.lengths[indices].max(initial=1)) if steps is None else steps
+        inputs = int(np.prod(self.shape))
+        return Events(self.bins, self.units, self.offsets, indices, longest, inputs)
 
 
 def binned(recordings: Recordings, rule: Rule) -> Binned:

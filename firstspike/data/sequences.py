@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firstspike.data.event_batch import Events
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
 
@@ -134,8 +135,14 @@ class LatencyCoded:
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """Spikes float32 (len(indices), T, U), U pixels."""
-        steps = self.table[self.images[indices].reshape(len(indices), -1)]  # (N, U)
-        rows, units = np.nonzero((steps >= 0) & (steps < self.steps))
-        out = np.zeros((len(indices), self.steps, steps.shape[1]), np.float32)
-        out[rows, steps[rows, units], units] = 1
-        return out
+        return self.events(indices).dense()
+
+    def events(self, indices: np.ndarray, *, steps: int | None = None) -> Events:
+        """The same as events, T being `steps` if given."""
+        values = self.images[indices].reshape(len(indices), -1)  # (N, U)
+        fires = (self.table >= 0) & (self.table < self.steps)
+        rows, units = np.nonzero(fires[values])
+        bins = self.table[values[rows, units]].astype(np.uint16)
+        offsets = np.searchsorted(rows, np.arange(len(indices) + 1))
+        units, chosen = units.astype(np.uint32), np.arange(len(indices))
+        return Events(bins, units, offsets, chosen, steps or self.steps, values.shape[1])

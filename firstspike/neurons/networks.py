@@ -3,9 +3,9 @@
     paralif2024, spsn2023    Dense: (Linear, neuron) x layers, then Linear and a readout that integrates
     fastsnn2022              Fast: (Linear, single spike) x layers with skip connections, then Linear and its membrane
 
-A network takes spikes or counts (N, T, ...) and gives Output: the readout's potentials (N, T, classes) and what the
-hidden layers did. Weights are drawn from a seed; a stochastic network's forward pass from another, of the batch or
-one a sample.
+A network takes spikes or counts (N, T, ...), dense or as Events, and gives Output: the readout's potentials (N, T,
+classes) and what the hidden layers did. Weights are drawn from a seed; a stochastic network's forward pass from
+another, of the batch or one a sample.
 """
 
 import itertools
@@ -20,6 +20,7 @@ from torch import nn
 from firstspike.errors import UserError
 from firstspike.neurons import draws
 from firstspike.neurons.base import Activity, Neuron
+from firstspike.neurons.event_map import Batch, currents
 from firstspike.neurons.integrator import Integrator, NonSpiking
 from firstspike.neurons.lif import LIF
 from firstspike.neurons.losses import reduce_time
@@ -174,6 +175,8 @@ class FixedDelay(nn.Module):
 class DenseNetwork(nn.Module):
     """(Linear, neuron, perhaps delay) for every hidden layer, then Linear and readout."""
 
+    takes_events = True
+
     def __init__(self, description: Dense, generator: torch.Generator) -> None:
         super().__init__()
         self.description = description
@@ -190,13 +193,13 @@ class DenseNetwork(nn.Module):
         for linear in self.maps:
             kaiming(linear, generator)
 
-    def forward(self, x: torch.Tensor, *, seed: draws.Seed = 0, noise: Sequence | None = None) -> Output:
+    def forward(self, x: Batch, *, seed: draws.Seed = 0, noise: Sequence | None = None) -> Output:
         """Run the network; `noise` gives each hidden layer's uniforms in place of the seed."""
-        x, layers = x.flatten(2), []
+        layers = []
         for k, (linear, neuron, delay) in enumerate(zip(self.maps, self.neurons, self.delays, strict=False)):
             given = None if noise is None else noise[k]
             activity = neuron.activity(
-                linear(x), seed=draws.fold(seed, k) if neuron.random else None, noise=given
+                currents(linear, x), seed=draws.fold(seed, k) if neuron.random else None, noise=given
             )
             layers.append(activity)
             x = delay(activity.output)
@@ -252,6 +255,8 @@ class Fast:
 class FastNetwork(nn.Module):
     """(Linear, neuron) for every hidden layer, then Linear and a membrane."""
 
+    takes_events = True
+
     def __init__(self, description: Fast, generator: torch.Generator) -> None:
         super().__init__()
         d = self.description = description
@@ -262,11 +267,11 @@ class FastNetwork(nn.Module):
         for linear in self.maps:
             uniform(linear, math.sqrt(1.0 / linear.in_features), d.bias, generator)
 
-    def forward(self, x: torch.Tensor, *, seed: draws.Seed = 0) -> Output:
+    def forward(self, x: Batch, *, seed: draws.Seed = 0) -> Output:
         """Run the network; there is nothing random in it, the seed is for the sake of one signature."""
-        x, layers = x.flatten(2), []
+        layers = []
         for k, (linear, neuron) in enumerate(zip(self.maps, self.neurons, strict=False)):
-            spikes = neuron(linear(x))
+            spikes = neuron(currents(linear, x))
             if k > 0 and self.description.skip_connections:
                 spikes = (spikes + x).clamp(0, 1)
             layers.append(Activity(spikes))

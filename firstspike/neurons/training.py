@@ -23,6 +23,7 @@ from firstspike.data.batches import ahead
 from firstspike.errors import UserError
 from firstspike.neurons import draws
 from firstspike.neurons.delays import width_at
+from firstspike.neurons.event_map import Batch, event_count
 from firstspike.neurons.losses import (
     Rates,
     cross_entropy,
@@ -39,7 +40,11 @@ PHASE = "train"
 
 
 class Source(Protocol):
-    """Samples that come in batches, e.g. binned recordings."""
+    """Samples that come in batches, e.g. binned recordings.
+
+    One with a method `events(indices, steps=None)` gives sparse batches too (Events), which dense networks read many
+    times faster; they are used where nothing augments or mixes the batch.
+    """
 
     labels: np.ndarray
 
@@ -134,7 +139,7 @@ class GradientEngine:
             self.network.set_width(width_at(self.epoch, self.recipe.epochs))
         self.parallel.train()
         tally = Tally()
-        for x, y, indices in self._batches(source, order, augment, self.recipe.drop_last):
+        for x, y, indices in self._batches(source, order, augment, self.recipe.drop_last, mix is None):
             self._step(x, y, indices, mix, tally)
             if progress is not None:
                 progress(sum(map(sum, tally.counts)), sum(count[0] for count in tally.counts))
@@ -147,7 +152,7 @@ class GradientEngine:
         self.parallel.eval()
         tally = Tally()
         with torch.no_grad():
-            for x, y, indices in self._batches(source, np.arange(len(source)), None, False):
+            for x, y, indices in self._batches(source, np.arange(len(source)), None, False, True):
                 self._measure(x, y, indices, tally)
         return self._result(tally)
 
@@ -159,7 +164,7 @@ class GradientEngine:
         with torch.no_grad():
             for start in range(0, len(source), self.recipe.batch):
                 indices = np.arange(start, min(start + self.recipe.batch, len(source)))
-                x = torch.from_numpy(self._read(source, indices, indices)).to(self.device)
+                x = self._input(source, indices, indices, None, True)
                 output = self.network(x, seed=self._seeds(indices, "scores"))
                 found.append(reduce_time(output.potentials, self.recipe.loss_mode).float().cpu().numpy())
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
@@ -208,43 +213,52 @@ class GradientEngine:
             torch.as_tensor(np.asarray(indices, np.int64)), draws.fold(self.seed, epoch) & (2**62 - 1)
         )
 
+    def _input(
+        self, source: Source, indices: np.ndarray, whole: np.ndarray, augment: Augment | None, sparse: bool
+    ) -> Batch:
+        """Make a batch: as events if `sparse` and source and network allow it, else dense, perhaps augmented."""
+        reads = self.device.type == "cpu" and getattr(self.network, "takes_events", False)
+        if sparse and reads and augment is None and hasattr(source, "events"):
+            return source.events(indices, steps=self._steps(source, whole))
+        x = self._read(source, indices, whole)
+        x = x if augment is None else augment(x, indices, self.epoch)
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+
+    def _steps(self, source: Source, whole: np.ndarray) -> int | None:
+        """Return the length of a batch: fixed, or that of its longest recording, or None where the source knows."""
+        lengths = getattr(source, "lengths", None)
+        if lengths is None or self.recipe.pad_to is not None:
+            return self.recipe.pad_to
+        return int(lengths[whole].max(initial=1))
+
     def _read(self, source: Source, indices: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """Read samples, padded to the longest of the whole batch (other processes may hold that one)."""
-        lengths = getattr(source, "lengths", None)
-        steps = self.recipe.pad_to
-        if lengths is not None:
-            steps = int(lengths[whole].max(initial=1)) if steps is None else steps
+        steps = self._steps(source, whole)
+        if hasattr(source, "lengths"):
             return source.batch(indices, steps=steps)
         x = np.asarray(source.batch(indices), np.float32)
         return x if steps is None else _fit(x, steps)
 
     def _batches(
-        self, source: Source, order: np.ndarray, augment: Augment | None, drop_last: bool
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+        self, source: Source, order: np.ndarray, augment: Augment | None, drop_last: bool, sparse: bool
+    ) -> Iterator[tuple[Batch, torch.Tensor, np.ndarray]]:
         """Yield this process's share of every batch, made while the one before is in use, with the batch's indices."""
-        size, epoch = self.recipe.batch, self.epoch
+        size = self.recipe.batch
         stop = len(order) // size * size if drop_last else len(order)
 
         def task(whole: np.ndarray) -> Callable[[], tuple]:
             def make() -> tuple:
                 own = self.processes.share(whole)
-                x = self._read(source, own, whole)
-                x = x if augment is None else augment(x, own, epoch)
-                return (
-                    torch.from_numpy(np.ascontiguousarray(x)),
-                    torch.from_numpy(np.asarray(source.labels[own])),
-                    whole,
-                )
+                y = torch.from_numpy(np.asarray(source.labels[own]))
+                return self._input(source, own, whole, augment, sparse), y, whole
 
             return make
 
         chosen = [order[start : min(start + size, stop)] for start in range(0, stop, size)]
         for x, y, whole in ahead(task(whole) for whole in chosen):
-            yield x.to(self.device), y.to(self.device), whole
+            yield x, y.to(self.device), whole
 
-    def _step(
-        self, x: torch.Tensor, y: torch.Tensor, whole: np.ndarray, mix: Mix | None, tally: Tally
-    ) -> None:
+    def _step(self, x: Batch, y: torch.Tensor, whole: np.ndarray, mix: Mix | None, tally: Tally) -> None:
         seeds, target = self._seeds(self.processes.share(whole), PHASE), y
         if mix is not None:
             x, target = mix(x, y, draws.fold(draws.fold(self.seed, self.epoch), int(whole[0])))
@@ -263,7 +277,7 @@ class GradientEngine:
             self.network.after_batch()
         self._note(tally, x, y, output, losses.detach(), scores.detach(), whole, float(penalty.detach()))
 
-    def _measure(self, x: torch.Tensor, y: torch.Tensor, whole: np.ndarray, tally: Tally) -> None:
+    def _measure(self, x: Batch, y: torch.Tensor, whole: np.ndarray, tally: Tally) -> None:
         output = self.network(x, seed=self._seeds(self.processes.share(whole), "evaluation"))
         losses, scores = self._losses(output, y)
         self._note(tally, x, y, output, losses, scores, whole, float(self._penalty(output, len(whole))))
@@ -287,7 +301,7 @@ class GradientEngine:
     def _note(
         self,
         tally: Tally,
-        x: torch.Tensor,
+        x: Batch,
         y: torch.Tensor,
         output: Output,
         losses: torch.Tensor,
@@ -297,7 +311,7 @@ class GradientEngine:
     ) -> None:
         """Add a batch to the tally, the same on every process."""
         size, answers = len(whole), scores.argmax(1)
-        sources = [x.sum().item(), *(layer.output.sum().item() for layer in output.layers)]
+        sources = [event_count(x), *(layer.output.sum().item() for layer in output.layers)]
         fan_out = self.network.fan_out() if hasattr(self.network, "fan_out") else [math.nan] * len(sources)
         places = [size * layer.output.shape[1] for layer in output.layers]
         totals = self.processes.sum_all(
