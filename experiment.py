@@ -63,7 +63,8 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     parts = encoded(dataset, encoder, selection, cache=cache_folder(), memory_budget=budget(options))
     counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
     say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
-    device = choose_device(options["device"], batched=options["update_batch"] > 1)
+    fills = get_model(options["model"]).fills_a_gpu(options["update_batch"])
+    device = choose_device(options["device"], batched=fills)
     say(str(device))
     steps = encoder.steps if encoder else dataset.latency_steps
     net = make_network({**options, "device": device.name}, dataset, parts, steps)
@@ -74,7 +75,7 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
 def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
     """The same for a readout: features take the place of encoded images."""
     for name, plain in (("augment", False), ("update_batch", 1)):
-        if options[name] != plain:
+        if options[name] not in (None, plain):
             raise UserError(
                 f"--{name.replace('_', '-')}: a readout learns from features as they are: leave it out"
             )

@@ -25,7 +25,7 @@ from firstspike.data.splits import order
 from firstspike.describe import to_plain
 from firstspike.engine import Engine, PhaseResult
 from firstspike.errors import UserError
-from firstspike.layers import Decision, Description, Layer, Phase
+from firstspike.layers import BatchSTDP, Decision, Description, Layer, Phase
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
 
@@ -127,6 +127,7 @@ class NetworkTrainer:
     plan: ClassVar[tuple[Phase, ...]] = ()
     decision: ClassVar[Decision] = Decision()
     filters: ClassVar[str] = "dog"  # of its encoder, for images in grey
+    update_batch: ClassVar[int] = 1  # images that learn at once, unless told otherwise
     patience: int = STALLED
     later_wins_ties: ClassVar[bool] = True  # of epochs that are equally good on validation
 
@@ -139,7 +140,7 @@ class NetworkTrainer:
         steps: int = 15,
         seed: int = 0,
         device: str = "cpu",
-        update_batch: int = 1,
+        update_batch: int | None = None,
         **options: Any,
     ) -> None:
         sizes = {
@@ -154,13 +155,21 @@ class NetworkTrainer:
         if not 1 <= steps <= 254:
             raise UserError(f"steps {steps}: a latency is a byte, so 1 to 254 are allowed")
         self.classes, self.steps, self.seed, self.options = classes, steps, seed, options
-        self.shape, self.backend = (in_channels, *image_size), choose(device, update_batch)
+        self.shape = (in_channels, *image_size)
+        self.backend = choose(device, self.update_batch if update_batch is None else update_batch)
         self.engine = self.build()
 
     @classmethod
     def known_options(cls) -> dict[str, Any]:
         """Every option of this network and its default."""
         return Description(cls.layers, cls.plan, cls.decision).options()
+
+    @classmethod
+    def fills_a_gpu(cls, update_batch: int | None) -> bool:
+        """Whether it learns in mini-batches whose images do so independently of each other."""
+        rules = [rule for phase in cls.plan for rule in phase.rules.values()]
+        in_turn = any(isinstance(rule, BatchSTDP) for rule in rules)
+        return not in_turn and (update_batch or cls.update_batch) > 1
 
     def describe(self) -> Description:
         """The network as data: its description with its options, for its classes."""

@@ -84,9 +84,8 @@ def build_parser() -> Parser:
     add(
         "--update-batch",
         type=whole(1),
-        default=1,
         metavar="N",
-        help="images whose changes are summed and made at once; 1 is the exact online rule (default: 1)",
+        help="images that learn at once; 1 is the exact online rule (default: the model's, mostly 1)",
     )
     add(
         "--augment",

@@ -3,7 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from firstspike.compiled import DecisionLayer, FirstSpikeLayer, ThresholdLayer, learn_together
+from firstspike.compiled import (
+    BatchLayer,
+    DecisionLayer,
+    FirstSpikeLayer,
+    ThresholdLayer,
+    learn_together,
+)
 from firstspike.errors import UserError
 
 
@@ -12,13 +18,15 @@ class Backend:
     """How layers are made, from (layer, shape), and how two learn together.
 
     ``threshold`` layers hand on spikes, ``decision`` layers answer by the last potentials, ``first`` ones by the first
-    spike. The layers have the methods of those in ``compiled.py``.
+    spike; ``in_turn`` layers hand on spikes and learn by BatchSTDP. The layers have the methods of those in
+    ``compiled.py``.
     """
 
     threshold: Callable = ThresholdLayer
     decision: Callable = DecisionLayer
     learn_together: Callable = learn_together
     first: Callable = FirstSpikeLayer
+    in_turn: Callable = BatchLayer
 
 
 def choose(device: str, update_batch: int) -> Backend:

@@ -110,8 +110,6 @@ class _OnHost:
 class HostThreshold(_OnHost, _Stdp, compiled.ThresholdLayer):
     """A threshold layer on the CPU: learns in mini-batches, answers by the compiled kernels."""
 
-    batch: int
-
 
 @dataclass
 class HostDecision(_OnHost, _Reward, compiled.DecisionLayer):
@@ -150,11 +148,9 @@ class DeviceThreshold(_Stdp, _OnDevice):
         self, latencies: np.ndarray, *, steps: int, pool: Pool = compiled.IDENTITY, timed: bool = True
     ) -> np.ndarray:
         """Pooled latencies uint8 (N, M, R, Q); untimed, a neuron that fires is dated to the last step."""
-        neurons = self.neurons(steps)
+        neurons, weight = self.neurons(steps), self.layer.handing_on(self.tensor)
         seen = functional.pad_latency(self.put(latencies), self.layer.pad)
-        fired = (
-            neurons.first_spikes(seen, self.tensor)[0] if timed else neurons.last_spikes(seen, self.tensor)
-        )
+        fired = neurons.first_spikes(seen, weight)[0] if timed else neurons.last_spikes(seen, weight)
         return to_host(pooled(fired, pool))
 
 
@@ -202,12 +198,14 @@ def backend(device: str, update_batch: int) -> Backend:
     """Layers for a device: on the CPU compiled kernels answer, elsewhere everything runs on the device."""
     if device == "cpu":
         kinds = [partial(kind, batch=update_batch) for kind in (HostThreshold, HostDecision)]
+        in_turn = partial(compiled.BatchLayer, batch=update_batch)
     else:
         place = usable(device)
         kinds = [
             partial(kind, batch=update_batch, device=place) for kind in (DeviceThreshold, DeviceDecision)
         ]
-    return Backend(*kinds, learn_together, refuse_first)
+        in_turn = refuse_in_turn
+    return Backend(*kinds, learn_together, refuse_first, in_turn)
 
 
 def refuse_first(layer: Conv, shape: Shape) -> None:
@@ -215,6 +213,13 @@ def refuse_first(layer: Conv, shape: Shape) -> None:
     raise UserError(
         f"layer {layer.name} answers by its first spike: it learns image after image on the CPU,"
         " so leave out --device and --update-batch"
+    )
+
+
+def refuse_in_turn(layer: Conv, shape: Shape) -> None:
+    """Changes that are made one after the other leave a device idle: there is no twin."""
+    raise UserError(
+        f"layer {layer.name}: the images of its mini-batches change the weights in turn, on the CPU: leave out --device"
     )
 
 

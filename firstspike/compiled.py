@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.kernels import conv, decision, final, joint, shallow, spikes, winners
+from firstspike.kernels import conv, decision, final, joint, minibatch, shallow, spikes, winners
 from firstspike.kernels.vector import padded
-from firstspike.layers import RSTDP, STDP, Conv, Pool, Shape
+from firstspike.layers import RSTDP, STDP, BatchSTDP, Conv, Pool, Shape
 
 IDENTITY = Pool(1)
 LARGEST_SIDE, LARGEST_FAN_IN = 4095, 65535  # what the packed inputs and lists of the kernels hold
@@ -35,23 +35,29 @@ def pooling(g: conv.Geometry, pool: Pool) -> spikes.Window:
     return spikes.Window(pool.window, pool.step, pool.pad, rows, cols)
 
 
+def unweighted(g: conv.Geometry) -> conv.Synapses:
+    """Synapses whose weights are all 0."""
+    fan_in = g.channels * g.kernel * g.kernel
+    return conv.Synapses(
+        np.zeros((g.maps, g.channels, g.kernel, g.kernel), np.float32),
+        np.zeros(fan_in * g.lanes, np.int32),
+        np.zeros(1),
+        np.zeros(2, np.int64),
+        np.arange(fan_in, dtype=np.int32).reshape(g.channels, -1).T.ravel(),
+    )
+
+
 @dataclass
 class ThresholdLayer:
-    """A layer of neurons that fire when their potential exceeds the threshold."""
+    """A layer of neurons that fire when their potential exceeds the threshold; ``batch`` images learn at once."""
 
     layer: Conv
     shape: Shape
+    batch: int = 1
 
     def __post_init__(self) -> None:
-        self.geometry = g = geometry(self.layer, self.shape)
-        fan_in = g.channels * g.kernel * g.kernel
-        self.synapses = conv.Synapses(
-            np.zeros((g.maps, g.channels, g.kernel, g.kernel), np.float32),
-            np.zeros(fan_in * g.lanes, np.int32),
-            np.zeros(1),
-            np.zeros(2, np.int64),
-            np.arange(fan_in, dtype=np.int32).reshape(g.channels, -1).T.ravel(),
-        )
+        self.geometry = geometry(self.layer, self.shape)
+        self.synapses = unweighted(self.geometry)
 
     @property
     def weights(self) -> np.ndarray:
@@ -67,6 +73,16 @@ class ThresholdLayer:
         self.synapses.weight[:] = weights
         conv.screen_all(self.geometry, self.synapses)
 
+    @property
+    def answering(self) -> conv.Synapses:
+        """The synapses that spikes are handed on by: those that learn, or a copy of them rounded to 0 and 1."""
+        if not self.layer.binary:
+            return self.synapses
+        rounded = unweighted(self.geometry)
+        rounded.weight[:] = self.layer.handing_on(self.synapses.weight)
+        conv.screen_all(self.geometry, rounded)
+        return rounded
+
     def competition(self, steps: int) -> winners.Competition:
         """How this layer finds its winners."""
         return winners.Competition(float(self.layer.threshold), steps, self.layer.radius)
@@ -79,7 +95,7 @@ class ThresholdLayer:
         out = np.empty((len(latencies), self.geometry.maps, window.rows, window.cols), np.uint8)
         threshold = float(self.layer.threshold)
         run = spikes.propagate if timed else final.reach
-        run(latencies, self.geometry, self.synapses, threshold, steps, window, out)
+        run(latencies, self.geometry, self.answering, threshold, steps, window, out)
         return out
 
     def learn(
@@ -110,6 +126,33 @@ class ThresholdLayer:
         won, potential = np.empty((len(latencies), 4), np.int64), np.empty(len(latencies))
         shallow.first_spikes(latencies, self.geometry, self.synapses, self.competition(steps), won, potential)
         return won, potential
+
+
+class BatchLayer(ThresholdLayer):
+    """A threshold layer whose images of a mini-batch compete with the same weights and change them one by one."""
+
+    def learn(
+        self, latencies: np.ndarray, rule: BatchSTDP, rates: np.ndarray, seen: np.ndarray, *, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One pass of STDP; returns winners int16 (N, k, 3) and the rates used, float64 (N, 2)."""
+        chosen = np.empty((len(latencies), self.layer.k, 3), np.int16)
+        used = np.empty((len(latencies), 2))
+        minibatch.learn_batches(
+            latencies,
+            self.geometry,
+            self.synapses,
+            self.competition(steps),
+            minibatch.Bounds(float(rule.lower), float(rule.upper), rule.stabilise),
+            minibatch.Growth(
+                rule.doubling_period, float(rule.growth), float(rule.ltp_ceiling), float(rule.ltd_per_ltp)
+            ),
+            self.batch,
+            rates,
+            seen,
+            chosen,
+            used,
+        )
+        return chosen, used
 
 
 class FirstSpikeLayer(ThresholdLayer):

@@ -8,6 +8,7 @@ from firstspike.errors import UserError
 from firstspike.layers import (
     RSTDP,
     STDP,
+    BatchSTDP,
     Branches,
     Conv,
     Decision,
@@ -20,7 +21,19 @@ from firstspike.layers import (
 
 KINDS = {
     kind.__name__: kind
-    for kind in (Branches, Conv, Decision, Description, FlooredRSTDP, LinearSVM, Phase, Pool, RSTDP, STDP)
+    for kind in (
+        BatchSTDP,
+        Branches,
+        Conv,
+        Decision,
+        Description,
+        FlooredRSTDP,
+        LinearSVM,
+        Phase,
+        Pool,
+        RSTDP,
+        STDP,
+    )
 }
 
 

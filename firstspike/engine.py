@@ -83,9 +83,10 @@ class Engine(Network):
     ) -> PhaseResult:
         (name,) = self.learning(phase)
         rates, rule = self.rates[name], self.phase(phase).rules[name]
-        parts = []
-        for first in range(0, len(order), CHUNK):
-            chunk = inputs[order[first : first + CHUNK]]
+        parts, batch = [], self.nodes[name].batch
+        stride = max(CHUNK // batch, 1) * batch  # a call ends its last mini-batch
+        for first in range(0, len(order), stride):
+            chunk = inputs[order[first : first + stride]]
             part = self.nodes[name].learn(chunk, rule, rates.stdp, rates.seen, steps=self.steps)
             if record:
                 parts.append(part)

@@ -19,6 +19,7 @@ RANGES = {  # of options, by their name or the last word of it
     "k": (1, LARGEST),
     "radius": (0, LARGEST),
     "doubling_period": (1, LARGEST),
+    "growth": (1, LARGEST),
     "window": (1, LARGEST),
     "adaptive_min": (0, 1),
     "cost": (1e-9, LARGEST),
@@ -69,7 +70,8 @@ class Conv:
 
     ``threshold`` None makes a decision layer, which looks at the potentials of the last step only. ``maps`` 0 in a
     description follow from the number of classes, ``kernel`` WHOLE from the size of the input. ``k`` winners with
-    inhibition ``radius`` learn in an image. Initial weights are N(mean, std).
+    inhibition ``radius`` learn in an image. Initial weights are N(mean, std). A ``binary`` layer hands on spikes by its
+    weights rounded to 0 and 1, and learns with the weights as they are.
     """
 
     name: str
@@ -81,6 +83,11 @@ class Conv:
     radius: int = 0
     mean: float = 0.8
     std: float = 0.05
+    binary: bool = False
+
+    def handing_on(self, weights: Any) -> Any:
+        """The weights, array or tensor, that spikes are handed on by."""
+        return (weights >= 0.5) * 1.0 if self.binary else weights
 
     def output(self, shape: Shape) -> Shape:
         """Shape behind the layer."""
@@ -158,6 +165,19 @@ class STDP:
     doubling_period: int = 500
     ltp_ceiling: float = 0.15
     ltd_per_ltp: float = -0.75
+
+
+@dataclass(frozen=True)
+class BatchSTDP(STDP):
+    """STDP in mini-batches whose images compete with the same weights; their changes are made one after the other.
+
+    Computed in float64. Both rates grow by ``growth`` every ``doubling_period`` images; the mini-batch that completes a
+    period learns with the grown ones (Rezghi Shirsavar & Dehaqani 2022, as released).
+    """
+
+    doubling_period: int = 640
+    ltp_ceiling: float = 0.1
+    growth: float = 2.0
 
 
 @dataclass(frozen=True)

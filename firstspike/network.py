@@ -13,6 +13,7 @@ from firstspike.compiled import DecisionLayer, ThresholdLayer
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.layers import (
+    BatchSTDP,
     Branches,
     Conv,
     Decision,
@@ -68,7 +69,11 @@ class Network:
         """How a layer is made."""
         if layer.threshold is None:
             return self.backend.decision
-        return self.backend.first if layer.name in self.decision.heads else self.backend.threshold
+        if layer.name in self.decision.heads:
+            return self.backend.first
+        rules = [phase.rules.get(layer.name) for phase in self.phases.values()]
+        in_turn = any(isinstance(rule, BatchSTDP) for rule in rules)
+        return self.backend.in_turn if in_turn else self.backend.threshold
 
     # --- weights and state ---------------------------------------------------------------------------------------
 
@@ -303,7 +308,7 @@ class Network:
         from firstspike import functional
 
         node, seen = self.node(layer), self.before(layer, self.check(latencies), timed=False)
-        weight = torch.from_numpy(node.weights).double()
+        weight = node.layer.handing_on(torch.from_numpy(node.weights).double())
         folds = seen.shape[1] // node.geometry.channels
         out = np.empty((len(seen), node.geometry.maps, node.geometry.rows, node.geometry.cols), np.float32)
         for first in range(0, len(seen), CHUNK):

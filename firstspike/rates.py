@@ -3,7 +3,7 @@
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.layers import STDP, LinearSVM, Rule
+from firstspike.layers import STDP, BatchSTDP, LinearSVM, Rule
 
 REWARD_RATES = ("reward_ltp", "reward_ltd", "punish_ltp", "punish_ltd")
 STDP_RATES = ("ltp", "ltd")
@@ -13,7 +13,8 @@ class LayerRates:
     """Learning rates of one layer: those of STDP with their counter, starting and current ones of R-STDP."""
 
     def __init__(self, rules: list[Rule]) -> None:
-        self.stdp = np.zeros(2, np.float32)
+        exact = any(isinstance(rule, BatchSTDP) for rule in rules)
+        self.stdp = np.zeros(2, np.float64 if exact else np.float32)
         self.seen = np.zeros(1, np.int64)
         self.start = np.zeros(4)
         self.reward = np.zeros(4, np.float32)

@@ -49,12 +49,13 @@ def create_model(
     steps: int = 15,
     seed: int = 0,
     device: str = "cpu",
-    update_batch: int = 1,
+    update_batch: int | None = None,
     **options: Any,
 ) -> NetworkTrainer:
     """Make a network for latencies of ``in_channels`` maps of ``image_size`` in ``steps`` steps.
 
-    ``device`` is one of torch's; ``update_batch`` images learn at once, 1 being the exact online rule.
+    ``device`` is one of torch's; ``update_batch`` images learn at once, 1 being the exact online rule (and the
+    default of most).
     Options change numbers of the description: fields of its rules (``window=20``), of its layers
     (``conv4_threshold=128``).
     """
