@@ -1,10 +1,9 @@
 """One run made ready, carried out and reported: data, encoder, network, callbacks, checkpoints, report."""
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from firstspike.files import make_folder
 from firstspike.layers import RSTDP
 from firstspike.readouts.sources import FeatureSet, Place
 from firstspike.report.activation import ActivationMaps
-from firstspike.report.callbacks import HistoryFile
-from firstspike.report.console import Console
+from firstspike.report.callbacks import Callback, HistoryFile
 from firstspike.report.readout_run import ReadoutRun
 from firstspike.report.records import Sample
 from firstspike.report.run import Outcome, ZooRun
@@ -57,10 +55,8 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     if dataset.latency_steps is None:
         encoder = make_encoder(get_model(options["model"]).filters, dataset.channels, threads)
         encoder.output_size(*dataset.image_size)
-    names = ("seed", "ratio", "validation", "first", "augment", "mirror")
-    selection = Selection(**{name: options[name] for name in names})
     began = time.monotonic()
-    parts = encoded(dataset, encoder, selection, cache=cache_folder(), memory_budget=budget(options))
+    parts = encoded(dataset, encoder, selected(options), cache=cache_folder(), memory_budget=budget(options))
     counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
     say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
     fills = get_model(options["model"]).fills_a_gpu(options["update_batch"])
@@ -83,9 +79,8 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     chosen = {name: options[name] for name in model.known_options() if options[name] is not None}
     model.described(chosen, classes=2)  # before features are made, which takes time
     threads, began = options["threads"] or available(), time.monotonic()
-    selection = Selection(**{name: options[name] for name in ("seed", "ratio", "validation", "first")})
     place = Place(cache_folder(), budget(options), threads)
-    features = find_features(options, lambda asked: find_dataset(asked, say), selection, place)
+    features = find_features(options, lambda asked: find_dataset(asked, say), selected(options), place)
     parts = features.parts
     counts = (
         f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
@@ -102,6 +97,11 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     )
     net.engine.workers = threads
     return Experiment(features, None, parts, net)
+
+
+def selected(options: Mapping[str, Any]) -> Selection:
+    """Which images take part, as the options say."""
+    return Selection(**{field.name: options[field.name] for field in fields(Selection)})
 
 
 def make_encoder(filters: str, channels: int, threads: int) -> S1C1:
@@ -225,13 +225,15 @@ def polarities(channels: int, encoder: S1C1 | None) -> tuple[list[list[int]], li
     return kinds[0], kinds[1]
 
 
-def resume(options: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> None:
+def resume(
+    options: Mapping[str, Any], folder: Path, say: Callable[[str], None], *watchers: Callback
+) -> tuple[Position, Answers]:
     """Go on where a run was left; a finished one reports again."""
     experiment = prepare(options, say)
     position, last = Position(), Keeper(folder).path("last")
     if last.exists():
         position = take_over(experiment.net, last, computed(options))
-    train(options, experiment, folder, position, say)
+    return position, train(options, experiment, folder, position, say, *watchers)
 
 
 def take_over(net: NetworkTrainer, place: Path, settings: Mapping[str, Any]) -> Position:
@@ -248,20 +250,21 @@ def train(
     folder: Path,
     position: Position,
     say: Callable[[str], None],
-) -> None:
-    """Train in a run folder from a position on, and report."""
+    *watchers: Callback,
+) -> Answers:
+    """Train in a run folder from a position on, which moves to the end, and report; the answers to the test images."""
     net, settings = experiment.net, computed(options)
     epochs = net.epochs(options["epochs"])
     keeper = Keeper(folder, settings, about_encoder(experiment.encoder), budget(options))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
     run = watched(options, experiment, folder, epochs)
-    callbacks = [Console(sys.stdout), HistoryFile(folder / "history.csv", position.records)]
+    callbacks = [*watchers, HistoryFile(folder / "history.csv", position.records)]
     if options["tensorboard"]:
         callbacks.append(TensorBoard(folder / "tensorboard", done=len(position.records)))
     if options["activation_maps"]:
         callbacks.append(ActivationMaps(folder / "activation_maps"))
     tell(callbacks, "on_run_start", run)
-    position = net.train(
+    net.train(
         experiment.parts.train,
         experiment.parts.validation,
         epochs=epochs,
@@ -272,6 +275,7 @@ def train(
     )
     answers = report(options, experiment, run, folder, position, say)
     tell(callbacks, "on_run_end", Outcome(answers))
+    return answers
 
 
 def report(

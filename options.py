@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from firstspike.data.splits import fold_of
 from firstspike.errors import UserError
 from models import get_model
 from network_trainer import NetworkTrainer
@@ -96,6 +97,7 @@ def build_parser() -> Parser:
     add("--ratio", type=float, default=1.0, help="share of the training set (default: 1)")
     add("--first", type=whole(1), metavar="N", help="use only the first N training images")
     add("--validation", type=float, default=0.1, help="share of the training images held out (default: 0.1)")
+    add("--fold", type=fold, metavar="F/K", help="hold out fold F (from 0) of K stratified ones instead")
     add(
         "--patience",
         type=whole(0),
@@ -130,6 +132,14 @@ def whole(least: int) -> Any:
         return int(text)
 
     return number
+
+
+def fold(text: str) -> str:
+    """A type of option: a fold and how many there are, such as 0/10."""
+    try:
+        return "/".join(map(str, fold_of(text)))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:

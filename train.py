@@ -30,6 +30,7 @@ from experiment import evaluate, prepare, resume, train
 from firstspike.errors import UserError
 from firstspike.files import make_folder, write_refusal
 from firstspike.readouts.presets import list_presets
+from firstspike.report.console import Console
 from models import list_models
 from network_trainer import Position
 from options import computed, hyphenated, named, parse
@@ -110,7 +111,8 @@ def command(arguments: Sequence[str]) -> int:
         evaluate(kept(options["evaluate"], arguments), Path(options["evaluate"]), print)
     elif options["resume"]:
         with resumable(Path(options["resume"])):
-            resume(kept(options["resume"], arguments), Path(options["resume"]), print)
+            options = kept(options["resume"], arguments)
+            resume(options, Path(options["resume"]), print, Console(sys.stdout))
     elif options["print_config"]:
         print(yaml.safe_dump(computed(options), sort_keys=False), end="")
     else:
@@ -128,7 +130,7 @@ def start(options: dict[str, Any], say: Callable[[str], None]) -> None:
     try:
         folder = new_folder(place)
         with resumable(folder):
-            train(options, experiment, folder, Position(), say)
+            train(options, experiment, folder, Position(), say, Console(sys.stdout))
     except BaseException:
         remove_empty(folder, above=there)
         raise

@@ -9,7 +9,7 @@ import numpy as np
 from firstspike.data.augment import augment
 from firstspike.data.cache import Encoder, latencies
 from firstspike.data.dataset import Dataset
-from firstspike.data.splits import split, subset
+from firstspike.data.splits import one_of_folds, split, subset
 from firstspike.errors import UserError
 
 
@@ -51,7 +51,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images take part: the first so many, a share of those, a share held out; altered copies or not."""
+    """Which images take part: the first so many, a share of those; altered copies or not.
+
+    Held out is a share of them, drawn by the seed, or with ``fold`` = "F/K" fold F, from 0, of K stratified folds.
+    """
 
     seed: int = 0
     ratio: float = 1.0
@@ -59,6 +62,7 @@ class Selection:
     first: int | None = None
     augment: bool = False
     mirror: bool = False
+    fold: str | None = None
 
 
 def encoded(
@@ -98,7 +102,10 @@ def chosen_rows(labels: np.ndarray, selection: Selection) -> tuple[np.ndarray, n
     """Numbers of the training and of the validation images among all whose labels (N,) are given."""
     chosen = np.arange(len(labels))[: selection.first]
     chosen = chosen[subset(len(chosen), selection.ratio, seed=selection.seed)]
-    learn, held = split(labels[chosen], selection.validation, seed=selection.seed)
+    if selection.fold is None:
+        learn, held = split(labels[chosen], selection.validation, seed=selection.seed)
+    else:
+        learn, held = one_of_folds(labels[chosen], selection.fold)
     if len(learn) == 0:
         raise UserError(f"no training image is left of {len(chosen)}: raise --ratio or lower --validation")
     return chosen[learn], chosen[held]

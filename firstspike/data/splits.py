@@ -49,6 +49,41 @@ def split(labels: np.ndarray, share: float, *, seed: int) -> tuple[np.ndarray, n
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
+def folds(labels: np.ndarray, count: int = 10) -> np.ndarray:
+    """The fold of each sample, int64 (S,): stratified, without shuffling.
+
+    As scikit-learn's StratifiedKFold: fold f gets of each class as many samples as sorted(labels)[f::count]
+    has; within a class they are dealt in stored order, first to fold 0. Classes sort by first appearance.
+    """
+    labels = np.asarray(labels)
+    _, first, encoded = np.unique(labels, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(np.argsort(first))[encoded]
+    sizes = np.bincount(by_appearance)
+    if count < 2 or sizes.min() < count:
+        raise UserError(f"{count} folds, smallest class has {sizes.min()} samples; expected 2 ... that many")
+    dealt = np.sort(by_appearance)
+    out = np.empty(len(labels), np.int64)
+    for k in range(len(sizes)):
+        quotas = [np.count_nonzero(dealt[f::count] == k) for f in range(count)]
+        out[by_appearance == k] = np.repeat(np.arange(count), quotas)
+    return out
+
+
+def one_of_folds(labels: np.ndarray, fold: str) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (train, validation), each sorted, of ``"F/K"``: fold F, from 0, of K `folds` is held out."""
+    number, count = fold_of(fold)
+    held_out = folds(labels, count) == number
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def fold_of(text: str) -> tuple[int, int]:
+    """The numbers in ``"F/K"``: fold F, from 0, of K."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()) or int(count) < 2 or int(number) >= int(count):
+        raise UserError(f"fold {text!r}: give F/K, fold F (from 0) of K, such as 0/10")
+    return int(number), int(count)
+
+
 def split_groups(groups: np.ndarray, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices (train, validation), each sorted, that share no group (speaker, object).
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from firstspike.errors import UserError
-
 
 @dataclass(frozen=True)
 class Patience:
@@ -37,26 +35,6 @@ class Patience:
 def is_hopeless(epoch: int, training: float, validation: float, floor: float) -> bool:
     """Say whether to abandon a run: from the fourth epoch (epoch > 2) on, either accuracy below the floor."""
     return epoch > 2 and min(training, validation) < floor
-
-
-def folds(labels: np.ndarray, count: int = 10) -> np.ndarray:
-    """Give the fold of each sample, int64 (S,): stratified, without shuffling.
-
-    As scikit-learn's StratifiedKFold: fold f gets of each class as many samples as sorted(labels)[f::count]
-    has; within a class they are dealt in stored order, first to fold 0. Classes sort by first appearance.
-    """
-    labels = np.asarray(labels)
-    _, first, encoded = np.unique(labels, return_index=True, return_inverse=True)
-    by_appearance = np.argsort(np.argsort(first))[encoded]
-    sizes = np.bincount(by_appearance)
-    if count < 2 or sizes.min() < count:
-        raise UserError(f"{count} folds, smallest class has {sizes.min()} samples; expected 2 ... that many")
-    dealt = np.sort(by_appearance)
-    out = np.empty(len(labels), np.int64)
-    for k in range(len(sizes)):
-        quotas = [np.count_nonzero(dealt[f::count] == k) for f in range(count)]
-        out[by_appearance == k] = np.repeat(np.arange(count), quotas)
-    return out
 
 
 def summarise(accuracies: list[float]) -> tuple[float, float]:

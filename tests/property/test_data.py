@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.model_selection import StratifiedKFold
 
 from firstspike.data import augment, order, split, split_groups, subset
+from firstspike.data.splits import folds
 from firstspike.errors import UserError
 
 seeds = st.integers(0, 2**40)
@@ -45,6 +47,16 @@ def test_groups_are_held_out_whole(groups, share, seed):
     assert len(train) > 0
     assert len(held) > 0
     assert len(split_groups(groups, 0.0, seed=seed)[1]) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_are_scikit_learns(seed):
+    labels = np.random.default_rng(seed).choice([7, 1, 4], 97, p=[0.5, 0.3, 0.2])
+    found = folds(labels, 10)
+    for f, (_, held_out) in enumerate(StratifiedKFold(10, shuffle=False).split(labels, labels)):
+        np.testing.assert_array_equal(np.flatnonzero(found == f), held_out)
+    with pytest.raises(UserError, match="smallest class has 2 samples"):
+        folds(np.array([0, 0, 0, 1, 1]), 3)
 
 
 def test_split_total_is_exact_and_seeds_differ():

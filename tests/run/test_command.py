@@ -25,7 +25,7 @@ from tests.zoo import ZOO
 
 OPTIONS = [
     "--activation-maps", "--augment", "--batch-size", "--config", "--data-dir", "--dataset", "--device", "--epochs",
-    "--evaluate", "--first", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget",
+    "--evaluate", "--first", "--fold", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget",
     "--mirror", "--model", "--patience", "--print-config", "--ratio", "--resume", "--run-dir", "--seed",
     "--tensorboard", "--threads", "--update-batch", "--validation",
 ]  # fmt: skip

@@ -112,15 +112,15 @@ MOMENTS = [
 def test_an_interrupt_at_any_event_leaves_a_run_to_go_on_with(
     event, number, whole, tmp_path, monkeypatch, capsys
 ):
-    console = experiment.Console
-    monkeypatch.setattr(experiment, "Console", lambda stream: Interrupt(event, number))
+    console = train.Console
+    monkeypatch.setattr(train, "Console", lambda stream: Interrupt(event, number))
     monkeypatch.setattr(experiment, "report", lambda options, experiment, *_: None)
     assert typed(*LONGER) == 130
     run = the_run(tmp_path)
     (line,) = capsys.readouterr().err.split("\n")[1:-1]
     assert line == f"interrupted: go on with --resume {run.relative_to(tmp_path)}"
     assert not [name for name in tree(tmp_path) if name.endswith(".part")]
-    monkeypatch.setattr(experiment, "Console", console)
+    monkeypatch.setattr(train, "Console", console)
     assert typed("--resume", run) == 0
     assert history(run) == history(whole)
     for path in (whole / "checkpoints").iterdir():
@@ -168,7 +168,7 @@ def test_a_run_that_lost_its_checkpoints_begins_again(whole, tmp_path, monkeypat
 
 
 def test_a_resumed_run_may_use_other_threads_and_draw_more(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "Console", lambda stream: Interrupt("on_epoch", 5))
+    monkeypatch.setattr(train, "Console", lambda stream: Interrupt("on_epoch", 5))
     assert typed(*LONGER, "--tensorboard") == 130
     monkeypatch.undo()
     run = the_run(tmp_path)

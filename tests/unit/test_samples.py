@@ -60,6 +60,15 @@ def test_the_first_images_alone(dataset):
     assert len(parts.test) == 15
 
 
+def test_folds_are_disjoint_parts_of_the_first_images(dataset):
+    every = [select(dataset, first=40, fold=f"{f}/4", seed=f) for f in range(4)]
+    held = np.concatenate([parts.validation.rows for parts in every])
+    np.testing.assert_array_equal(np.sort(held), np.arange(40))
+    for parts in every:
+        both = np.concatenate([parts.train.rows, parts.validation.rows])
+        np.testing.assert_array_equal(np.sort(both), np.arange(40))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
