@@ -79,7 +79,7 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     chosen = {name: options[name] for name in model.known_options() if options[name] is not None}
     model.described(chosen, classes=2)  # before features are made, which takes time
     threads, began = options["threads"] or available(), time.monotonic()
-    place = Place(cache_folder(), budget(options), threads)
+    place = Place(cache_folder(), threads)
     features = find_features(options, lambda asked: find_dataset(asked, say), selected(options), place)
     parts = features.parts
     counts = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from firstspike.data import download as net
 from firstspike.data.dataset import DataMissing, Dataset, choose_classes, resize
 from firstspike.data.folders import load_folder
 from firstspike.data.idx import find_idx, read_idx
-from firstspike.data.splits import split
+from firstspike.data.splits import split, stream
 from firstspike.data.table import Request, Row, register
 from firstspike.errors import UserError
 
@@ -181,9 +181,15 @@ def _cifar_records(batches: dict[str, bytes], name: str) -> np.ndarray:
 
 
 def read_cifar10_jpeg(request: Request) -> Dataset:
-    """CIFAR-10 as JPEG files in class folders: `cifar10-jpeg.tar.gz`, or the folder `cifar10-jpeg`."""
+    """CIFAR-10 as JPEG files in class folders: `cifar10-jpeg.tar.gz`, or the folder `cifar10-jpeg`.
+
+    The order of the original batches is lost. Class after class would mislead whatever learns image by image, so
+    the training images stand in an order that was drawn once.
+    """
     path = _archive(request, "cifar10-jpeg", ".tar.gz")
-    return load_folder(path, name="cifar10-jpeg", image_size=32, seed=0, mirror=True)
+    found = load_folder(path, name="cifar10-jpeg", image_size=32, seed=0, mirror=True)
+    drawn = stream(0, "cifar10-jpeg").permutation(len(found.train_labels))
+    return replace(found, train_images=found.train_images[drawn], train_labels=found.train_labels[drawn])
 
 
 def read_eth(request: Request, held_out: int | None = None) -> Dataset:

@@ -14,13 +14,12 @@ import numpy as np
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.kernels import patches
-from firstspike.readouts.events import Events, from_dense, join
+from firstspike.readouts.events import Events, from_dense, in_blocks
 from firstspike.readouts.preprocessing import Coding
 from firstspike.threads import available, in_chunks
 
 NAME = "conv1"
 CHUNK = 100  # images a thread takes at a time
-EVENTS_BLOCK = 4000  # images whose dense features are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -168,11 +167,8 @@ class CSNNEngine:
         )
 
     def events(self, images: np.ndarray, *, threads: int | None = None) -> Events:
-        """Give the features as events, a block of images at a time: dense features may not fit in memory."""
-        blocks = range(0, len(images), EVENTS_BLOCK)
-        return join(
-            [from_dense(self.features(images[s : s + EVENTS_BLOCK], threads=threads)) for s in blocks]
-        )
+        """Give the features as events."""
+        return in_blocks(lambda block: from_dense(self.features(block, threads=threads)), images)
 
     def _spread(
         self, coded: Callable[[slice], np.ndarray], count: int, pool: int, threads: int | None

@@ -3,7 +3,7 @@
 S samples, I inputs, L spikes of all samples together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from firstspike.errors import UserError
 
 CHUNK = 512  # samples that are brought from dense to sparse at a time, to bound the memory
+BLOCK = 4000  # images whose dense features are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,11 @@ def join(parts: Sequence[Events]) -> Events:
         parts[0].inputs,
         parts[0].max_time,
     )
+
+
+def in_blocks(make: Callable[[np.ndarray], Events], images: np.ndarray) -> Events:
+    """Put together what `make` makes of images, a block at a time: dense features of all may not fit in memory."""
+    return join([make(images[start : start + BLOCK]) for start in range(0, len(images), BLOCK)])
 
 
 def check_training(events: Events) -> None:

@@ -39,7 +39,7 @@ class Features:
 
 def load_features(path: str | os.PathLike[str]) -> Features:
     """Read and check a feature file; UserError says what is wrong with it."""
-    arrays = _read(Path(path))
+    arrays = read_arrays(Path(path))
     unknown = sorted(set(arrays) - KEYS - {f"test_{key}" for key in KEYS} - {"max_time"})
     if unknown:
         raise UserError(f"{path}: array {unknown[0]!r} has no meaning in a feature file; it takes {_help()}")
@@ -110,8 +110,8 @@ def _help() -> str:
     return "times and labels, or offsets, index, times, inputs and labels; test_..., max_time"
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz whose header does not claim more than the file holds."""
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of an .npz; UserError if it is none, is damaged, or claims more than it holds."""
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {}

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from firstspike.coding import BANKS, encode_compiled
-from firstspike.data.cache import array_digest, cached_array
+from firstspike.data.cache import array_digest
 from firstspike.data.dataset import Dataset
 from firstspike.data.samples import Parts, Selection, chosen_rows
 from firstspike.data.splits import split
 from firstspike.engine import Engine
 from firstspike.errors import UserError
 from firstspike.readouts.csnn import NAME, PUBLISHED, CSNNEngine
-from firstspike.readouts.events import Events, check_training, from_dense
+from firstspike.readouts.event_cache import cached_events
+from firstspike.readouts.events import Events, check_training, from_dense, in_blocks
 from firstspike.readouts.feature_file import load_features
 from firstspike.readouts.network import scaled
 from firstspike.readouts.preprocessing import (
@@ -71,31 +72,14 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Place:
-    """Where features that are costly to make are kept, how large they may be in memory, how many threads."""
+    """Where features that are costly to make are kept, and how many threads make them."""
 
     folder: Path | None = None
-    memory_budget: int | None = None
     threads: int | None = None
 
-    def keep(
-        self,
-        key: str,
-        images: np.ndarray,
-        shape: tuple[int, ...],
-        fill: Callable[[np.ndarray], np.ndarray],
-        *,
-        dtype: type,
-    ) -> np.ndarray:
-        """What `fill` makes of images, (N, *shape), made once for each key and images."""
-        return cached_array(
-            f"{key} of {array_digest(images)}",
-            (len(images), *shape),
-            dtype,
-            lambda rows: fill(images[rows]),
-            folder=self.folder,
-            name="features",
-            memory_budget=self.memory_budget,
-        )
+    def keep(self, key: str, images: np.ndarray, make: Callable[[np.ndarray], Events]) -> Events:
+        """What `make` makes of images, once for each key and images."""
+        return cached_events(f"{key} of {array_digest(images)}", lambda: make(images), folder=self.folder)
 
 
 def from_file(path: str, selection: Selection) -> FeatureSet:
@@ -139,13 +123,11 @@ def from_stdpcsnn(dataset: Dataset, selection: Selection, place: Place, *, epoch
         return made
 
     key = f"stdpcsnn {settings} {epochs} epochs seed={selection.seed} on {array_digest(images)}"
-    fill = lambda some: engine().features(some, threads=place.threads)  # noqa: E731 (trains only where needed)
-    return _of_images(
-        dataset,
-        selection,
-        shape,
-        lambda some: from_dense(place.keep(key, some, shape, fill, dtype=np.float32)),
-    )
+
+    def events(some: np.ndarray) -> Events:
+        return engine().events(some, threads=place.threads)  # trains where it is needed first
+
+    return _of_images(dataset, selection, shape, lambda some: place.keep(key, some, events))
 
 
 def from_layer(
@@ -168,9 +150,9 @@ def from_layer(
     key = f"{layer} {filters} {network.steps} {state}"
 
     def events(images: np.ndarray) -> Events:
-        return from_dense(place.keep(key, images, shape, latencies, dtype=np.uint8), scale=network.steps)
+        return in_blocks(lambda block: from_dense(latencies(block), scale=network.steps), images)
 
-    return _of_images(dataset, selection, shape, events)
+    return _of_images(dataset, selection, shape, lambda some: place.keep(key, some, events))
 
 
 def _of_images(
