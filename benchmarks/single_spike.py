@@ -1,0 +1,209 @@
+"""The single-spike network and its multi-spike twin beside the published figures: accuracy and spikes.
+
+    python -m benchmarks.single_spike                                  # five epochs of each
+    python -m benchmarks.single_spike --epochs 150 --lr 2e-4           # as published; hours
+    python -m benchmarks.single_spike --tasks nmnist-sim --simulated FOLDER --epochs 20
+
+One hidden layer of 200 units: images as one spike a pixel in 100 steps, N-MNIST in 300 steps of 1 ms, both polarities
+merged (Taylor, King and Harper 2022). A network that was trained before goes on from its last epoch, so more epochs
+can be had later; the figure is that of the last epoch. Writes results/single_spike.json and single_spike.md.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.machine import RESULTS, machine, markdown, say
+from firstspike import checkpoint
+from firstspike.data import load, load_recordings
+from firstspike.data.binning import Nearest, binned
+from firstspike.data.recordings import merge_polarities
+from firstspike.data.sequences import LatencyCoded, latency_table
+from firstspike.files import write_json, write_text
+from firstspike.neurons.networks import Fast
+from firstspike.neurons.optimisation import Recipe
+from firstspike.neurons.training import GradientEngine, Source
+
+STEPS, MODEL = 100, "single_spike study"
+NETWORKS = {"single spike": True, "twin that resets": False}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, how it is read, and what the paper reports: of a dense network and of a convolutional one, %."""
+
+    title: str
+    read: Callable[[str], tuple[Source, Source]]
+    inputs: int
+    published: float
+    convolutional: float | None = None
+
+
+def images(name: str) -> tuple[Source, Source]:
+    """Images as one spike a pixel."""
+    data, table = load(name), latency_table("fastsnn", steps=STEPS)
+    return (
+        LatencyCoded(data.train_images, data.train_labels, table, STEPS),
+        LatencyCoded(data.test_images, data.test_labels, table, STEPS),
+    )
+
+
+def saccades(name: str) -> tuple[Source, Source]:
+    """Recordings in 300 steps of 1 ms, polarities merged."""
+    found = load_recordings(name)
+    train, test = (binned(merge_polarities(part), Nearest(1.0, 300)) for part in (found.train, found.test))
+    return train, test
+
+
+TASKS = {
+    "fashion-mnist": Task("Fashion-MNIST", images, 784, 89.05, 90.57),
+    "mnist": Task("MNIST", images, 784, 97.91, 99.3),
+    "nmnist-sim": Task("N-MNIST, simulated", saccades, 1156, 95.91),
+    "nmnist-real": Task("N-MNIST, real", saccades, 1156, 95.91),
+}
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network in training: where its state lies, and what it was trained with."""
+
+    task: str
+    single: bool
+    lr: float
+    train: int
+    state: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must agree for a state to be gone on with."""
+        return {"task": self.task, "single": self.single, "lr": self.lr, "train": self.train}
+
+    def open(self) -> tuple[GradientEngine, list[dict[str, float]]]:
+        """The network as its last epoch left it, and the figures of its epochs."""
+        recipe = Recipe(batch=128, optimiser="adam", lr=self.lr, loss_mode="max")
+        network = Fast(TASKS[self.task].inputs, 10, 200, single_spike=self.single)
+        engine, history = GradientEngine(network.build(0), recipe, seed=0), []
+        if self.state.exists():
+            tensors, meta = checkpoint.load(self.state)
+            checkpoint.check(meta, model=MODEL, settings=self.settings)
+            engine.load_state(tensors, meta["counters"])
+            history = meta["history"]
+        return engine, history
+
+    def keep(self, engine: GradientEngine, history: list[dict[str, float]]) -> None:
+        """Write what `open` reads."""
+        tensors, counters = engine.state()
+        meta = {"model": MODEL, "settings": self.settings, "counters": counters, "history": history}
+        checkpoint.save(self.state, tensors, meta)
+
+
+def advance(net: Net, parts: tuple[Source, Source], epochs: int) -> list[dict[str, float]]:
+    """Train until so many epochs are done; the figures of all of them."""
+    engine, history = net.open()
+    while len(history) < epochs:
+        began = time.process_time()
+        fitted = engine.fit_phase("train", parts[0])
+        spent, found = time.process_time() - began, engine.evaluate(parts[1])
+        history.append(
+            {"train": right(fitted.counts), "test": right(found.counts), "spikes": float(found.spikes)}
+        )
+        history[-1]["seconds"] = spent
+        net.keep(engine, history)
+        say(f"{net.task}, {'single' if net.single else 'twin'}, epoch {len(history)}: {history[-1]}")
+    return history
+
+
+def right(counts: np.ndarray) -> float:
+    """Right answers, %."""
+    return 100 * float(counts[:, 0].sum() / max(counts.sum(), 1))
+
+
+def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Bring every network to the epochs asked for; a row each."""
+    rows = []
+    for name in given.tasks:
+        places = {"nmnist-sim": f"events:{given.simulated}"} if given.simulated else {}
+        parts = TASKS[name].read(places.get(name, name))
+        for network, single in NETWORKS.items():
+            state = given.states / f"{name}-{'single' if single else 'twin'}.safetensors"
+            net = Net(name, single, given.lr, len(parts[0].labels), state)
+            history = advance(net, parts, given.epochs)
+            rows.append({"network": network, **net.settings, "test_samples": len(parts[1].labels)})
+            rows[-1]["history"] = history
+    return rows
+
+
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows, the new ones in place of old ones of the same network, in the order of the tasks."""
+    rows = {(row["task"], row["single"]): row for row in [*old, *new]}
+    return sorted(rows.values(), key=lambda row: (list(TASKS).index(row["task"]), not row["single"]))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Ours beside the published figures."""
+    head = ["data", "network", "training samples", "epochs", "test, %", "published, %"]
+    head += ["hidden spikes a sample", "fewer than the twin, %", "seconds an epoch"]
+    twins = {row["task"]: row["history"][-1]["spikes"] for row in rows if not row["single"]}
+    lines = [line(row, twins[row["task"]]) for row in rows]
+    kept = {row["task"]: TASKS[row["task"]] for row in rows}
+    lines += [
+        [task.title, "convolutional", "-", "not run", "-", task.convolutional, "-", "-", "-"]
+        for task in kept.values()
+        if task.convolutional
+    ]
+    return markdown(head, lines)
+
+
+def line(row: dict[str, Any], twin: float) -> list[object]:
+    """A network's line of the table."""
+    last, task = row["history"][-1], TASKS[row["task"]]
+    seconds = min(epoch["seconds"] for epoch in row["history"])
+    return [
+        task.title,
+        row["network"],
+        row["train"],
+        len(row["history"]),
+        f"{last['test']:.2f}",
+        task.published if row["single"] else "-",
+        f"{last['spikes']:.0f}",
+        f"{100 * (1 - last['spikes'] / twin):.0f}" if row["single"] and twin else "-",
+        f"{seconds:.1f}",
+    ]
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--simulated", type=Path, help="a folder of N-MNIST files in place of nmnist-sim")
+    parser.add_argument(
+        "--states", type=Path, default=Path("runs/single_spike"), help="where networks are kept"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run as a command."""
+    given = parsed(arguments)
+    torch.set_num_threads(1)
+    file = given.out / "single_spike.json"
+    rows = merged(json.loads(file.read_text())["rows"] if file.exists() else [], measure(given))
+    write_json(file, {"machine": machine(), "rows": rows})
+    write_text(given.out / "single_spike.md", table(rows))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
