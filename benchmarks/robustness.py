@@ -11,7 +11,6 @@ results/robustness.json lacks. Draws images/robustness.png.
 import argparse
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +87,13 @@ def tested(engine: GradientEngine, test: Binned, level: float | None, count: int
     return [100 * float(counts[:, 0].sum() / counts.sum()) for counts in found]
 
 
-def measure(given: argparse.Namespace, file: Path, load: Callable = load_recordings) -> dict[str, Any]:
+def measure(given: argparse.Namespace, file: Path) -> dict[str, Any]:
     """Run what the file lacks; its contents."""
     own = {key: getattr(given, key) for key in ("dataset", "window", "epochs", "layers", "lr", "draws")}
     results = json.loads(file.read_text()) if file.exists() else {}
     if results.get("settings") != own:
         results = {"machine": machine(), "settings": own, "found": {}}
-    data = load(given.dataset)
+    data = load_recordings(given.dataset)
     for level in map(level_of, given.train_noise):
         for neuron in given.neurons:
             key = f"{neuron}, trained at {name_of(level)}"
