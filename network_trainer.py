@@ -23,9 +23,10 @@ from firstspike.data.cache import IN_MEMORY, array_digest, cached_array
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
 from firstspike.describe import to_plain
+from firstspike.description import Description
 from firstspike.engine import Engine, PhaseResult
 from firstspike.errors import UserError
-from firstspike.layers import BatchSTDP, Decision, Description, Layer, Phase
+from firstspike.layers import BatchSTDP, Decision, Layer, Phase
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
 

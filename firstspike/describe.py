@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from firstspike.classifiers import CLASSIFIERS
+from firstspike.description import Description
 from firstspike.errors import UserError
 from firstspike.layers import (
     RSTDP,
@@ -12,11 +14,12 @@ from firstspike.layers import (
     Branches,
     Conv,
     Decision,
-    Description,
+    Fitted,
     FlooredRSTDP,
     LinearSVM,
     Phase,
     Pool,
+    Readout,
 )
 
 KINDS = {
@@ -27,12 +30,15 @@ KINDS = {
         Conv,
         Decision,
         Description,
+        Fitted,
         FlooredRSTDP,
         LinearSVM,
         Phase,
         Pool,
+        Readout,
         RSTDP,
         STDP,
+        *CLASSIFIERS.values(),
     )
 }
 

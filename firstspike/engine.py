@@ -11,6 +11,7 @@ from firstspike.errors import UserError
 from firstspike.kernels.joint import Turn
 from firstspike.layers import (
     Conv,
+    Fitted,
     LinearSVM,
     Pool,
 )
@@ -59,8 +60,9 @@ class Engine(Network):
         tell = progress or (lambda done, right, silent: None)
         if self.phase(phase).supervised:
             labels = self._check_labels(labels, len(inputs))
-            machine = any(isinstance(rule, LinearSVM) for rule in self.phase(phase).rules.values())
-            fit = self._fit_machine if machine else self._fit_reward
+            rule = next(iter(self.phase(phase).rules.values()))
+            at_once = {LinearSVM: self._fit_machine, Fitted: self._fit_readout}
+            fit = at_once.get(type(rule), self._fit_reward)
             result = fit(phase, inputs, labels, order, record, tell)
         else:
             result = self._fit_stdp(phase, inputs, order, record, tell)
@@ -68,14 +70,13 @@ class Engine(Network):
         return result
 
     def _check_labels(self, labels: np.ndarray | None, n: int) -> np.ndarray:
-        classes = self.nodes[self.decision.heads[0]].geometry.maps // self.decision.group
         if labels is None or len(labels) != n:
             raise UserError(
                 f"this phase needs one label an image: {0 if labels is None else len(labels)} for {n} images"
             )
         labels = np.asarray(labels).astype(np.int64)
-        if n and not 0 <= labels.min() <= labels.max() < classes:
-            raise UserError(f"labels {labels.min()} to {labels.max()} given, 0 to {classes - 1} allowed")
+        if n and not 0 <= labels.min() <= labels.max() < self.classes:
+            raise UserError(f"labels {labels.min()} to {labels.max()} given, 0 to {self.classes - 1} allowed")
         return labels
 
     def _fit_stdp(
@@ -153,11 +154,23 @@ class Engine(Network):
             )
             node.weights = weights.reshape(node.weights.shape)
         answers = self.answers_from(phase, inputs)[order]
-        right, silent = int((answers == labels[order]).sum()), int((answers < 0).sum())
-        tell(len(order), right, silent)
-        winners = np.stack([answers, *np.minimum(answers, 0)[None].repeat(2, 0)], axis=1)[:, None]
-        counts = np.array([[right, len(order) - right - silent, silent]])
-        return PhaseResult(answers, counts, {name: winners.astype(np.int16)} if record else {})
+        return _answered(answers, labels[order], name, record, tell)
+
+    def _fit_readout(
+        self,
+        phase: str,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        order: np.ndarray,
+        record: bool,
+        tell: Progress,
+    ) -> PhaseResult:
+        """A classifier of all images at once."""
+        (name,) = self.learning(phase)
+        shown, told = inputs[order], labels[order]
+        if len(order):
+            self.readouts[name].fit(shown, told, steps=self.steps, seed=self.seed, threads=self.workers)
+        return _answered(self.answers_from(phase, shown), told, name, record, tell)
 
     def _learn_window(
         self, phase: str, inputs: np.ndarray, labels: np.ndarray, clipped: dict[str, bool]
@@ -235,3 +248,14 @@ class Engine(Network):
         adapted = self.turn(phase) if self.phase(phase).turns == "original" else self.learning(phase)
         for name in adapted:
             self.rates[name].adapt(*self.phase(phase).rules[name].factors(right, wrong))
+
+
+def _answered(
+    answers: np.ndarray, labels: np.ndarray, name: str, record: bool, tell: Progress
+) -> PhaseResult:
+    """What a pass gave in which all images were learnt at once: answers, and their map, row and column as winners."""
+    right, silent = int((answers == labels).sum()), int((answers < 0).sum())
+    tell(len(answers), right, silent)
+    winners = np.stack([answers, *np.minimum(answers, 0)[None].repeat(2, 0)], axis=1)[:, None]
+    counts = np.array([[right, len(answers) - right - silent, silent]])
+    return PhaseResult(answers, counts, {name: winners.astype(np.int16)} if record else {})

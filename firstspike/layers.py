@@ -3,41 +3,16 @@
 A network is data: a tuple of layers from the input upwards, a tuple of phases, one decision. ``engine.py`` runs it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from numbers import Integral, Real
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from firstspike.classifiers import Classifier
 from firstspike.errors import UserError
 
 Shape = tuple[int, int, int]  # channels, height, width
 LARGEST = 10**9  # of any number; no layer's potential comes near it
 WHOLE = 0  # as a kernel: the largest square that the layer's input holds
-RANGES = {  # of options, by their name or the last word of it
-    "threshold": (0, LARGEST),
-    "maps": (1, LARGEST),
-    "k": (1, LARGEST),
-    "radius": (0, LARGEST),
-    "doubling_period": (1, LARGEST),
-    "growth": (1, LARGEST),
-    "window": (1, LARGEST),
-    "adaptive_min": (0, 1),
-    "cost": (1e-9, LARGEST),
-    "passes": (1, LARGEST),
-    "dropout": (0, 1),
-    "lower": (0, 1),
-    "upper": (0, 1),
-}
-TURNS = ("together", "alternate", "original")
-JOINS = {  # names of the original program and ours
-    name: join
-    for join, names in {
-        "earliest": ("earliest", "first_spike", "logical_or"),
-        "latest": ("latest", "logical_and"),
-        "both": ("both", "add"),
-    }.items()
-    for name in names
-}
 
 
 @dataclass(frozen=True)
@@ -129,7 +104,20 @@ class Branches:
         return (sum(s[0] for s in padded), *padded[0][1:]) if stacked else padded[0]
 
 
-Layer = Conv | Pool | Branches
+@dataclass(frozen=True)
+class Readout:
+    """A decision by a classical classifier of when the neurons below fire; ``maps`` 0 follow from the classes."""
+
+    name: str
+    classifier: Classifier
+    maps: int = 0
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape behind the layer."""
+        return self.maps, 1, 1
+
+
+Layer = Conv | Pool | Branches | Readout
 
 
 def output_shape(layers: tuple[Layer, ...], shape: Shape) -> Shape:
@@ -139,15 +127,25 @@ def output_shape(layers: tuple[Layer, ...], shape: Shape) -> Shape:
     return shape
 
 
-def convolutions(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Conv, Shape]]:
-    """Every convolution of a network with the shape of its input, from the input upwards."""
+def placed(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+    """Every layer of a network with its input's shape, from the input upwards; of a branching those of its paths."""
     for layer in layers:
-        if isinstance(layer, Conv):
-            yield layer, shape
         if isinstance(layer, Branches):
             for path in layer.paths:
-                yield from convolutions(path, shape)
+                yield from placed(path, shape)
+        else:
+            yield layer, shape
         shape = layer.output(shape)
+
+
+def convolutions(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Conv, Shape]]:
+    """Every convolution of a network with the shape of its input, from the input upwards."""
+    return ((layer, below) for layer, below in placed(layers, shape) if isinstance(layer, Conv))
+
+
+def readouts(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Readout, Shape]]:
+    """Every readout of a network with the shape of its input."""
+    return ((layer, below) for layer, below in placed(layers, shape) if isinstance(layer, Readout))
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,12 @@ class LinearSVM:
     passes: int = 20
 
 
-Rule = STDP | RSTDP | LinearSVM
+@dataclass(frozen=True)
+class Fitted:
+    """The classifier of a Readout is fitted to all images at once."""
+
+
+Rule = STDP | RSTDP | LinearSVM | Fitted
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,7 @@ class Phase:
     @property
     def supervised(self) -> bool:
         """Whether the phase needs labels."""
-        return any(isinstance(rule, RSTDP | LinearSVM) for rule in self.rules.values())
+        return any(isinstance(rule, RSTDP | LinearSVM | Fitted) for rule in self.rules.values())
 
 
 @dataclass(frozen=True)
@@ -276,77 +279,6 @@ class Decision:
     fallback: tuple[int, ...] = field(default=(0,))
 
 
-@dataclass(frozen=True)
-class Description:
-    """All that makes a network: layers, phases, decision."""
-
-    layers: tuple[Layer, ...]
-    phases: tuple[Phase, ...]
-    decision: Decision
-
-    def for_classes(self, classes: int) -> "Description":
-        """The description with as many maps in the decision layers as the classes need."""
-        maps = self.decision.group * classes
-        grown = edit(
-            self.layers, lambda layer: replace(layer, maps=maps) if follows_classes(layer) else layer
-        )
-        return replace(self, layers=grown)
-
-    def for_input(self, shape: Shape) -> "Description":
-        """The description with kernels of a number of pixels, for an input (C, H, W)."""
-        layers = []
-        for layer in self.layers:
-            if isinstance(layer, Conv) and layer.kernel == WHOLE:
-                layer = replace(layer, kernel=min(shape[1:]) + 2 * layer.pad)
-            layers.append(layer)
-            shape = layer.output(shape)
-        return replace(self, layers=tuple(layers))
-
-    def with_options(self, options: Mapping[str, Any]) -> "Description":
-        """The description with some of its numbers changed; `options` says which may be."""
-        known = self.options()
-        for name, value in options.items():
-            if name not in known:
-                raise UserError(f"option {name}: this network has {', '.join(sorted(known))}")
-            check_option(name, value, known[name])
-        layers = edit(self.layers, lambda layer: _changed(layer, options))
-        phases = tuple(_phase_changed(phase, options) for phase in self.phases)
-        return replace(self, layers=layers, phases=phases)
-
-    def options(self) -> dict[str, Any]:
-        """Every option and its default: fields of the rules, ``LAYER_FIELD`` of the layers, ``schedule``, ``join``."""
-        known: dict[str, Any] = {}
-        for phase in self.phases:
-            for rule in phase.rules.values():
-                known |= {name: value for name, value in vars(rule).items() if name not in known}
-            if phase.turns != "together":
-                known["schedule"] = phase.turns
-            if phase.dropout:
-                known["dropout"] = phase.dropout
-        for layer in walk(self.layers):
-            if isinstance(layer, Conv) and not is_decision(layer):
-                known[f"{layer.name}_threshold"] = float(layer.threshold)
-                free = () if follows_classes(layer) else ("k", "radius", "maps")
-                known |= {f"{layer.name}_{name}": getattr(layer, name) for name in free}
-            if isinstance(layer, Branches) and layer.join in JOINS:
-                known["join"] = layer.join
-        return known
-
-
-def check_option(name: str, value: Any, default: Any) -> None:
-    """Raise UserError unless a value is of its default's kind and in the range that makes sense."""
-    if isinstance(default, bool | str):
-        wanted = "a name" if isinstance(default, str) else "true or false"
-        fits = isinstance(value, type(default))
-    else:
-        kind, what = (Integral, "whole number") if isinstance(default, int) else (Real, "number")
-        low, high = RANGES.get(name) or RANGES.get(name.rsplit("_", 1)[-1]) or (-LARGEST, LARGEST)
-        wanted = f"a {what} from {low:,} to {high:,}"
-        fits = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
-    if not fits:
-        raise UserError(f"option {name}: {value!r} given, {wanted} needed, such as {default}")
-
-
 def is_decision(layer: Layer) -> bool:
     """Whether a layer decides by its potentials at the last step."""
     return isinstance(layer, Conv) and layer.threshold is None
@@ -354,7 +286,7 @@ def is_decision(layer: Layer) -> bool:
 
 def follows_classes(layer: Layer) -> bool:
     """Whether a layer of a description has as many maps as the classes need."""
-    return isinstance(layer, Conv) and layer.maps == 0
+    return isinstance(layer, Conv | Readout) and layer.maps == 0
 
 
 def walk(layers: tuple[Layer, ...]) -> Iterator[Layer]:
@@ -364,38 +296,3 @@ def walk(layers: tuple[Layer, ...]) -> Iterator[Layer]:
         if isinstance(layer, Branches):
             for path in layer.paths:
                 yield from walk(path)
-
-
-def edit(layers: tuple[Layer, ...], change: Callable[[Layer], Layer]) -> tuple[Layer, ...]:
-    """The network with every layer changed, those inside branches first."""
-    edited = []
-    for layer in layers:
-        if isinstance(layer, Branches):
-            layer = replace(layer, paths=tuple(edit(path, change) for path in layer.paths))
-        edited.append(change(layer))
-    return tuple(edited)
-
-
-def _changed(layer: Layer, options: Mapping[str, Any]) -> Layer:
-    if isinstance(layer, Conv):
-        names = [f.name for f in fields(layer)]
-        return replace(
-            layer, **{n: options[f"{layer.name}_{n}"] for n in names if f"{layer.name}_{n}" in options}
-        )
-    if isinstance(layer, Branches) and layer.join in JOINS and "join" in options:
-        if options["join"] not in JOINS:
-            raise UserError(f"option join: {options['join']!r} given, {', '.join(JOINS)} allowed")
-        return replace(layer, join=JOINS[options["join"]])
-    return layer
-
-
-def _phase_changed(phase: Phase, options: Mapping[str, Any]) -> Phase:
-    rules = {
-        name: replace(rule, **{f.name: options[f.name] for f in fields(rule) if f.name in options})
-        for name, rule in phase.rules.items()
-    }
-    turns = options.get("schedule", phase.turns) if phase.turns != "together" else phase.turns
-    if turns not in TURNS:
-        raise UserError(f"option schedule: {turns!r} given, {', '.join(TURNS)} allowed")
-    dropout = options.get("dropout", phase.dropout) if phase.dropout else 0.0
-    return replace(phase, rules=rules, turns=turns, dropout=dropout)

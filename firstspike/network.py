@@ -22,9 +22,12 @@ from firstspike.layers import (
     Pool,
     Shape,
     convolutions,
+    is_decision,
+    readouts,
     walk,
 )
 from firstspike.rates import LayerRates
+from firstspike.readout_layer import ReadoutLayer
 
 FEATURES = ("latency", "potential", "rank")
 SILENT = 255
@@ -61,9 +64,13 @@ class Network:
             self.rates[layer.name] = LayerRates(
                 [p.rules[layer.name] for p in phases if layer.name in p.rules]
             )
+        self.readouts = {layer.name: ReadoutLayer(layer, below) for layer, below in readouts(layers, shape)}
+        self.rates |= {name: LayerRates([]) for name in self.readouts}
+        every = self.nodes | self.readouts
+        self.heads = {head: every[head] for head in decision.heads if head in every}
         self.epochs = {phase.name: 0 for phase in phases}
         self.windows = {phase.name: 0 for phase in phases}
-        self.timed = any(fires(self.nodes[head]) for head in decision.heads if head in self.nodes)
+        self.timed = not all(is_decision(head.layer) for head in self.heads.values())
 
     def _kind(self, layer: Conv) -> Callable:
         """How a layer is made."""
@@ -74,6 +81,11 @@ class Network:
         rules = [phase.rules.get(layer.name) for phase in self.phases.values()]
         in_turn = any(isinstance(rule, BatchSTDP) for rule in rules)
         return self.backend.in_turn if in_turn else self.backend.threshold
+
+    @property
+    def classes(self) -> int:
+        """K, the number of classes."""
+        return self.heads[self.decision.heads[0]].layer.maps // self.decision.group
 
     # --- weights and state ---------------------------------------------------------------------------------------
 
@@ -106,7 +118,8 @@ class Network:
 
     def layer_rates(self, layer: str) -> LayerRates:
         """Rates of a layer."""
-        self.node(layer)
+        if layer not in self.rates:
+            self.node(layer)
         return self.rates[layer]
 
     def convergence(self) -> dict[str, float]:
@@ -119,14 +132,19 @@ class Network:
     def state(self) -> dict[str, np.ndarray]:
         """Everything that learning changes, by name; copies."""
         state = {f"{name}.weight": node.weights for name, node in self.nodes.items()}
-        for name, rates in self.rates.items():
-            state |= {f"{name}.rates.{key}": array.copy() for key, array in rates.arrays().items()}
+        for name in self.nodes:
+            rates = self.rates[name].arrays()
+            state |= {f"{name}.rates.{key}": array.copy() for key, array in rates.items()}
+        for name, readout in self.readouts.items():
+            state |= {f"{name}.learnt.{key}": array.copy() for key, array in readout.arrays.items()}
         state |= {f"phase.{name}": np.array([self.epochs[name], self.windows[name]]) for name in self.phases}
         return state
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over a state; it must be of a network with the same layers and phases."""
-        expected = self.state()
+        learnt = {name: under(f"{name}.learnt.", state) for name in self.readouts}
+        state = {key: array for key, array in state.items() if ".learnt." not in key}
+        expected = {key: array for key, array in self.state().items() if ".learnt." not in key}
         for key, array in expected.items():
             if key not in state or state[key].shape != array.shape:
                 found = f"has shape {state[key].shape}" if key in state else "is missing"
@@ -136,6 +154,8 @@ class Network:
         foreign = sorted(set(state) - set(expected))
         if foreign:
             raise UserError(f"checkpoint: {foreign[0]} is unknown here: it is of another network")
+        for name, readout in self.readouts.items():
+            readout.load(learnt[name])
         for name, node in self.nodes.items():
             node.weights = state[f"{name}.weight"]
             for key, array in self.rates[name].arrays().items():
@@ -221,7 +241,7 @@ class Network:
 
     def learning(self, phase: str) -> list[str]:
         """Names of the layers that learn in a phase, from the input upwards."""
-        return [name for name in self.nodes if name in self.phase(phase).rules]
+        return [name for name in self.nodes | self.readouts if name in self.phase(phase).rules]
 
     # --- answers -------------------------------------------------------------------------------------------------
 
@@ -241,7 +261,7 @@ class Network:
     def _from(self, name: str) -> tuple[Layer, ...]:
         """The layers from one on; the one that holds the branch where it is in one."""
         for position, layer in enumerate(self.layers):
-            if name in [conv.name for conv, _ in convolutions((layer,), (1, 4095, 4095))]:
+            if name in [getattr(inner, "name", None) for inner in walk((layer,))]:
                 return self.layers[position:]
         raise UserError(f"layer {name}: this network has {', '.join(self.nodes)}")
 
@@ -250,7 +270,7 @@ class Network:
 
         def work(rows: slice) -> None:
             x = seen(rows)
-            votes = [self.votes(self.nodes[head].decide(x, steps=self.steps)) for head in self.decision.heads]
+            votes = [self.votes(head.decide(x, steps=self.steps)) for head in self.heads.values()]
             answers[rows] = elect(np.stack(votes), self.decision)
 
         threads.in_chunks(work, len(source), threads=self.workers)
@@ -266,8 +286,8 @@ class Network:
         Silent images get 0.
         """
         latencies = self.check(latencies)
-        heads, group = [self.nodes[head] for head in self.decision.heads], self.decision.group
-        scores = np.empty((len(latencies), heads[0].geometry.maps // group), np.float32)
+        heads, group = list(self.heads.values()), self.decision.group
+        scores = np.empty((len(latencies), self.classes), np.float32)
 
         def work(rows: slice) -> None:
             x = self._run(self.layers, latencies[rows], self.decision.heads[0], self.timed)[0]
@@ -318,6 +338,11 @@ class Network:
             ]
             out[first : first + CHUNK] = sum(parts).numpy()
         return out
+
+
+def under(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin so, by the rest of their names."""
+    return {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
 
 
 def fires(node: ThresholdLayer | DecisionLayer) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.layers import STDP, BatchSTDP, LinearSVM, Rule
+from firstspike.layers import STDP, BatchSTDP, Fitted, LinearSVM, Rule
 
 REWARD_RATES = ("reward_ltp", "reward_ltd", "punish_ltp", "punish_ltd")
 STDP_RATES = ("ltp", "ltd")
@@ -20,7 +20,7 @@ class LayerRates:
         self.reward = np.zeros(4, np.float32)
         self.names: tuple[str, ...] = ()
         for rule in rules:
-            if isinstance(rule, LinearSVM):
+            if isinstance(rule, LinearSVM | Fitted):
                 continue
             names = STDP_RATES if isinstance(rule, STDP) else REWARD_RATES
             self.names += names

@@ -5,34 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firstspike.batched import backend
-from firstspike.engine import Engine
-from firstspike.layers import BatchSTDP, Conv, Decision, Phase, Pool
+from models import create_model
 
 with np.load(Path(__file__).parent / "stdp_svm.npz", allow_pickle=False) as file:
     GOLDEN = {key: file[key] for key in file.files}
-LAYERS = (
-    Conv("conv1", 50, kernel=5, threshold=16, pad=2, k=5, radius=3, binary=True),
-    Pool(2),
-    Conv("conv2", 100, kernel=3, threshold=5, pad=1, k=8, radius=1, binary=True),
-    Pool(3),
-    Conv("decision", 10, kernel=4),
-)
-PHASES = tuple(Phase(name, {name: BatchSTDP()}, epochs=1) for name in ("conv1", "conv2"))
 BATCH = 64
 
 
-def network():
-    net = Engine(
-        LAYERS, PHASES, Decision(group=1), shape=(6, 28, 28), steps=15, seed=0, backend=backend("cpu", BATCH)
-    )
+def network(**options):
+    net = create_model("shirsavar2022", **options)
     net.set_weights("conv1", GOLDEN["layer1_binary"])
     net.set_weights("conv2", GOLDEN["layer2_binary"])
     return net
 
 
 def learn(net, phase, images, ltp, ltd):
-    net.layer_rates(phase).set({"ltp": ltp, "ltd": ltd})
+    net.set_rates(phase, ltp=ltp, ltd=ltd)
     result = net.fit_phase(phase, GOLDEN["latency"][images], record=True)
     assert (result.rates[phase] == (ltp, ltd)).all()
     return result.winners[phase]
@@ -67,7 +55,7 @@ def test_features(lower, upper):
     net = network()
     for layer in ("conv1", "conv2"):
         net.set_weights(layer, np.where(net.weights(layer) > 0, upper, lower))
-    seen = np.minimum(net.before("decision", GOLDEN["latency"][:BATCH]), 15)
+    seen = np.minimum(net.inputs("decision", GOLDEN["latency"][:BATCH]), 15)
     np.testing.assert_array_equal(15 - seen.reshape(BATCH, -1), GOLDEN["features"])
 
 
@@ -80,8 +68,7 @@ def test_rates_grow_with_the_batch_that_completes_a_period():
 
 
 def test_a_batch_of_one_is_the_online_rule():
-    together, alone = network(), network()
-    alone.nodes["conv1"].batch = 1
+    together, alone = network(), network(update_batch=1)
     for net in (together, alone):
         net.set_weights("conv1", GOLDEN["layer1_w16"])
     shown = GOLDEN["latency"][:BATCH]

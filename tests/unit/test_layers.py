@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from firstspike.describe import from_plain, to_plain
+from firstspike.description import Description, check_option, edit
 from firstspike.errors import UserError
 from firstspike.layers import (
     RSTDP,
@@ -14,12 +15,9 @@ from firstspike.layers import (
     Branches,
     Conv,
     Decision,
-    Description,
     Phase,
     Pool,
-    check_option,
     convolutions,
-    edit,
     is_decision,
     output_shape,
     walk,

@@ -1,0 +1,144 @@
+"""Classifiers of features: they answer as scikit-learn's do; what they learnt is arrays."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC, LinearSVC
+
+from firstspike import components
+from firstspike.classifiers import CLASSIFIERS, KernelSVM, LinearClassifier, Neighbours
+from firstspike.errors import UserError
+from firstspike.layers import Readout
+from firstspike.readout_layer import ReadoutLayer
+from models import create_model
+
+STEPS, SHAPE = 8, (5, 3, 3)
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 4, 300)
+PROTOTYPES = RNG.random((4, 45))
+RANKS = np.clip(9 * (PROTOTYPES[LABELS] + RNG.normal(0, 0.25, (300, 45))) - 2, 0, STEPS).astype(np.uint8)
+TRAIN, TEST = slice(200), slice(200, None)
+SMALL = {name: kind() for name, kind in CLASSIFIERS.items()}
+
+
+def fit(classifier, ranks=RANKS[TRAIN], labels=LABELS[TRAIN], threads=1):
+    return classifier.fit(ranks, labels, steps=STEPS, seed=0, threads=threads)
+
+
+def scores(classifier, arrays, classes=4):
+    return classifier.scores(arrays, RANKS[TEST], steps=STEPS, classes=classes)
+
+
+def shown(ranks=RANKS):
+    return np.where(ranks > 0, STEPS - ranks, 255).astype(np.uint8).reshape(-1, *SHAPE)
+
+
+def test_components_are_those_of_scikit_learn():
+    mean, basis = components.fit(RANKS, np.arange(STEPS + 1, dtype=np.float32), 7)
+    ours = components.transform(RANKS, np.arange(STEPS + 1, dtype=np.float32), mean, basis)
+    theirs = PCA(7, svd_solver="covariance_eigh").fit_transform(RANKS.astype(float))
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_kernel_machine_is_that_of_scikit_learn(power):
+    machine = KernelSVM(power=power, components=12)
+    values = (RANKS / STEPS) ** power
+    pca = PCA(12, svd_solver="covariance_eigh").fit(values[TRAIN])
+    theirs = SVC(C=2.4, break_ties=True).fit(pca.transform(values[TRAIN]), LABELS[TRAIN])
+    ours = scores(machine, fit(machine)).argmax(axis=1)
+    np.testing.assert_array_equal(ours, theirs.predict(pca.transform(values[TEST])))
+    assert len(fit(machine)["support"]) == len(theirs.support_)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_linear_machine_is_that_of_scikit_learn(classes):
+    machine, rows = LinearClassifier(), LABELS[TRAIN] < classes
+    arrays = fit(machine, RANKS[TRAIN][rows], LABELS[TRAIN][rows])
+    theirs = LinearSVC(C=0.01, dual=False).fit(RANKS[TRAIN][rows] / STEPS, LABELS[TRAIN][rows])
+    np.testing.assert_array_equal(scores(machine, arrays).argmax(axis=1), theirs.predict(RANKS[TEST] / STEPS))
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 200])
+def test_neighbours_are_those_of_scikit_learn(neighbours):
+    machine = Neighbours(neighbours=neighbours, components=0)
+    theirs = KNeighborsClassifier(neighbours).fit(RANKS[TRAIN] / STEPS, LABELS[TRAIN])
+    found = scores(machine, fit(machine))
+    expected = theirs.predict_proba(RANKS[TEST] / STEPS)
+    np.testing.assert_allclose(found, expected, atol=0.5 / neighbours)
+    chosen = expected[np.arange(100), found.argmax(axis=1)]
+    np.testing.assert_array_equal(chosen, expected.max(axis=1))
+
+
+def test_of_two_classes_with_equally_many_votes_the_nearer_wins():
+    machine = Neighbours(neighbours=2, components=0)
+    ranks = np.array([[8, 8], [8, 5], [0, 0]], np.uint8)
+    arrays = fit(machine, ranks, np.array([1, 0, 0]))
+    near = machine.scores(arrays, np.array([[8, 7]], np.uint8), steps=STEPS, classes=2)
+    assert near.argmax() == 1
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_scores_are_shares_and_threads_change_nothing(name):
+    machine = SMALL[name]
+    arrays, again = fit(machine), fit(machine, threads=3)
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(array, again[key])
+    found = scores(machine, arrays, classes=6)
+    assert found.dtype == np.float32
+    assert 0 <= found.min() <= found.max() <= 1
+    assert (found[:, 4:] == 0).all()
+    assert (found.argmax(axis=1) == LABELS[TEST]).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_one_class_alone_is_the_answer(name):
+    machine = SMALL[name]
+    arrays = fit(machine, labels=np.full(200, 2))
+    assert set(scores(machine, arrays).argmax(axis=1)) == {2}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_layer_is_silent_without_spikes_and_before_it_learnt(name):
+    layer = ReadoutLayer(Readout("decision", SMALL[name], 4), SHAPE)
+    assert (layer.decide(shown(), steps=STEPS) == -1).all()
+    latencies = shown()
+    latencies[:3] = 255
+    layer.fit(latencies, LABELS, steps=STEPS, seed=0, threads=1)
+    decided = layer.decide(latencies, steps=STEPS)
+    assert (decided[:3] == -1).all()
+    np.testing.assert_array_equal(decided[3:, 0], layer.scores(latencies, steps=STEPS, group=1)[3:].argmax(1))
+    assert (layer.scores(latencies[:3], steps=STEPS, group=1) == 0).all()
+
+
+def test_more_neighbours_than_images_are_refused():
+    with pytest.raises(UserError, match="neighbours: 201 given, but there are 200 training images"):
+        fit(Neighbours(neighbours=201))
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_what_was_learnt_is_taken_over(name):
+    first, second = (ReadoutLayer(Readout("decision", SMALL[name], 4), SHAPE) for _ in range(2))
+    first.fit(shown(), LABELS, steps=STEPS, seed=0, threads=1)
+    second.load(first.arrays)
+    np.testing.assert_array_equal(first.decide(shown(), steps=STEPS), second.decide(shown(), steps=STEPS))
+    del first.arrays["mean"]
+    with pytest.raises(UserError, match="decision is of another classifier or input"):
+        second.load(first.arrays)
+    assert "mean" in second.arrays
+
+
+def test_a_network_of_another_size_is_refused():
+    images = np.random.default_rng(1).integers(0, 15, (40, 6, 28, 28)).astype(np.uint8)
+    small = {"conv1_maps": 4, "conv2_maps": 5, "components": 3}
+    net = create_model("shirsavar2022", **small, conv1_threshold=1.0, conv2_threshold=1.0)
+    net.fit_phase("decision", images, np.arange(40) % 10)
+    again = create_model("shirsavar2022", **small, conv1_threshold=1.0, conv2_threshold=1.0)
+    again.load_state_dict(net.state_dict())
+    np.testing.assert_array_equal(again.predict(images), net.predict(images))
+    np.testing.assert_array_equal(again.scores(images), net.scores(images))
+    state = net.state_dict()
+    state["decision.learnt.basis"] = state["decision.learnt.basis"][:-1]
+    with pytest.raises(UserError, match="another classifier or input"):
+        again.load_state_dict(state)
