@@ -23,14 +23,16 @@ from firstspike.report.readout_run import ReadoutRun
 from firstspike.report.records import Sample
 from firstspike.report.run import Outcome, ZooRun
 from firstspike.report.tensorboard import TensorBoard
+from firstspike.report.timed_run import TimedRun
 from firstspike.report.writer import Answers, Learnt, write_report
 from firstspike.threads import available
+from gradient_trainer import GradientTrainer, find_samples
 from models import create_model, get_model
 from network_trainer import Keeper, NetworkTrainer, Position, load_position, tell
 from options import computed
 from readout_trainer import ReadoutTrainer, find_features
 from s1c1 import S1C1
-from utils import choose_device, human_duration, write_text
+from utils import choose_device, human_duration, use_threads, write_text
 
 WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
 
@@ -47,13 +49,16 @@ class Experiment:
 
 def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
     """Load and encode the data, make the network."""
-    if issubclass(get_model(options["model"]), ReadoutTrainer):
+    model = get_model(options["model"])
+    if issubclass(model, ReadoutTrainer):
         return prepare_readout(options, say)
+    if issubclass(model, GradientTrainer):
+        return prepare_in_time(options, say)
     dataset = find_dataset(options, say)
     threads = options["threads"] or available()
     encoder = None
     if dataset.latency_steps is None:
-        encoder = make_encoder(get_model(options["model"]).filters, dataset.channels, threads)
+        encoder = make_encoder(model.filters, dataset.channels, threads)
         encoder.output_size(*dataset.image_size)
     began = time.monotonic()
     parts = encoded(dataset, encoder, selected(options), cache=cache_folder(), memory_budget=budget(options))
@@ -104,6 +109,39 @@ def selected(options: Mapping[str, Any]) -> Selection:
     return Selection(**{field.name: options[field.name] for field in fields(Selection)})
 
 
+def prepare_in_time(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
+    """The same for a network that is trained by gradients: samples in time take the place of encoded images."""
+    for name, remedy in (("augment", "--data-augmentation"), ("update_batch", "--batch-size")):
+        if options[name]:
+            asked = f"--{name.replace('_', '-')}"
+            raise UserError(f"{asked}: not for networks that are trained by gradients; give {remedy}")
+    model, began = get_model(options["model"]), time.monotonic()
+    chosen = {name: options[name] for name in model.known_options() if options[name] is not None}
+    if "epochs" in chosen:
+        chosen["epochs"] = chosen["epochs"][0]  # more numbers than phases are refused where all networks' are
+    dataset, parts = find_samples(
+        model, options, chosen, selected(options), size=sides(options), cache=cache_folder()
+    )
+    counts = (
+        f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
+    )
+    skipped = f"; {dataset.skipped} bad ones left out" if dataset.skipped else ""
+    say(f"data: {dataset.name}: {counts}{skipped}; ready after {human_duration(time.monotonic() - began)}")
+    device = choose_device(options["device"], batched=True)
+    say(str(device))
+    use_threads(options["threads"] or available())
+    net = create_model(
+        options["model"],
+        classes=dataset.classes,
+        shape=dataset.shape,
+        seed=options["seed"],
+        device=device.name,
+        **chosen,
+    )
+    net.tested = parts.test
+    return Experiment(dataset, None, parts, net)
+
+
 def make_encoder(filters: str, channels: int, threads: int) -> S1C1:
     """The encoder that a network wants: the zoo's own for grey images or for colours, else its filters on grey."""
     if filters == "dog":
@@ -114,13 +152,11 @@ def make_encoder(filters: str, channels: int, threads: int) -> S1C1:
 
 def find_dataset(options: Mapping[str, Any], say: Callable[[str], None]) -> Dataset:
     """The data set asked for; without a name MNIST, or the embedded digits where MNIST is not to be had."""
-    size = options["image_size"]
-    if size is not None and len(size) > 2:
-        raise UserError(f"--image-size {' '.join(map(str, size))}: give one side, or height and width")
     wanted = {
         "root": options["data_dir"],
-        "image_size": None if size is None else (size[0], size[-1]),
+        "image_size": sides(options),
         "seed": options["seed"],
+        "skip_bad": options["skip_bad"],
         "cache": cache_folder(),
     }
     if options["dataset"] is not None:
@@ -132,6 +168,14 @@ def find_dataset(options: Mapping[str, Any], say: Callable[[str], None]) -> Data
             "MNIST is neither on disk nor to be downloaded: the embedded digits take its place (--data-dir, --dataset)"
         )
         return load("digits", **wanted)
+
+
+def sides(options: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The rows and columns that are asked for."""
+    size = options["image_size"]
+    if size is not None and len(size) > 2:
+        raise UserError(f"--image-size {' '.join(map(str, size))}: give one side, or height and width")
+    return None if size is None else (size[0], size[-1])
 
 
 def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, steps: int) -> NetworkTrainer:
@@ -172,7 +216,7 @@ def budget(options: Mapping[str, Any]) -> int | None:
 
 def watched(
     options: Mapping[str, Any], experiment: Experiment, folder: Path, epochs: Mapping[str, int]
-) -> ZooRun | ReadoutRun:
+) -> ZooRun | ReadoutRun | TimedRun:
     """The run as its callbacks see it."""
     dataset, test = experiment.dataset, experiment.parts.test
     first = np.array(
@@ -183,6 +227,9 @@ def watched(
     if isinstance(experiment.net, ReadoutTrainer):
         seen = [(test.take(rows), names[test.labels[rows]]) for rows in (first, probe)]
         return ReadoutRun(experiment.net.engine, options, folder, epochs, *seen)
+    if isinstance(experiment.net, GradientTrainer):
+        seen = [(test.take(rows), names[test.labels[rows]]) for rows in (first, probe)]
+        return TimedRun(experiment.net.engine, options, folder, epochs, *seen, dataset.class_names)
 
     def some(rows: np.ndarray) -> Sample:
         images = dataset.test_images[rows]
@@ -281,7 +328,7 @@ def train(
 def report(
     options: Mapping[str, Any],
     experiment: Experiment,
-    run: ZooRun | ReadoutRun,
+    run: ZooRun | ReadoutRun | TimedRun,
     folder: Path,
     position: Position,
     say: Callable[[str], None],
@@ -299,10 +346,14 @@ def report(
         "seed": options["seed"],
         "best_epoch": position.best_epoch,
     }
-    metrics = write_report(folder, answers, Learnt(position.records, features, per_row), about=about)
+    further = net.measured(test, position.records)
+    learnt = Learnt(position.records, features, per_row, run.drawings())
+    metrics = write_report(folder, answers, learnt, about={**about, **further})
     say(
         f"test accuracy {metrics.accuracy:.2%}, silent {metrics.silent} of {metrics.images}; report in {folder}"
     )
+    for line in net.told(further):
+        say(line)
     return answers
 
 

@@ -30,7 +30,7 @@ from firstspike.layers import BatchSTDP, Decision, Layer, Phase
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
 
-ORDERED = ("rates", "convergence")  # fields of a record whose names have an order
+ORDERED = ("rates", "convergence", "figures")  # fields of a record whose names have an order
 STALLED = 5  # epochs behind the best one after which a supervised phase ends
 
 
@@ -111,7 +111,7 @@ def to_jsonable(position: Position) -> dict[str, Any]:
 def load_position(meta: Mapping[str, Any]) -> Position:
     """The position in a checkpoint's description."""
     records = [
-        EpochRecord(**{**record, **{name: dict(record[name]) for name in ORDERED}})
+        EpochRecord(**{**record, **{name: dict(record.get(name, ())) for name in ORDERED}})
         for record in meta["position"]["records"]
     ]
     return Position(**{**meta["position"], "records": records})
@@ -360,20 +360,13 @@ class NetworkTrainer:
         callbacks: Sequence[Callback],
     ) -> EpochRecord:
         """One epoch of a phase over the samples in an order of its own."""
-        began, total, tally = time.perf_counter(), len(samples), np.zeros(2, np.int64)
+        began, total = time.perf_counter(), len(samples)
         labels, shown = samples.labels, seen
         if samples.copies:
             copies = samples.copies
             labels = np.concatenate([labels, labels])
             shown = Altered(seen, lambda rows: self.engine.enough(phase, copies(epoch, rows)))
-
-        def report(done: int, right: int, silent: int) -> None:
-            tally[:] += right, silent
-            seconds = time.perf_counter() - began
-            tell(
-                callbacks, "on_batch", Progress(phase, epoch, epochs, done, total, seconds, *map(int, tally))
-            )
-
+        report = reporter(Progress(phase, epoch, epochs, 0, total, began), callbacks)
         sequence = self.sequence(total, phase, epoch)
         result = self.engine.fit_phase(
             phase, shown, labels, from_inputs=True, order=sequence, progress=report
@@ -406,16 +399,46 @@ class NetworkTrainer:
             return record
         accuracy = float(position.epoch)
         if validation is not None and held is not None:
-            answers = self.engine.answers_from(phase, held)
-            accuracy = float((answers == validation.labels).mean())
-            silent = float((answers < 0).mean())
-            record = replace(record, validation_accuracy=accuracy, validation_silent=silent)
+            record = self._held_out(phase, record, held, validation)
+            accuracy = record.validation_accuracy
         worse = accuracy < position.best_accuracy
         tie = accuracy == position.best_accuracy and not self.later_wins_ties
         if position.best_phase == phase and (worse or tie):
             return record
         position.best_phase, position.best_epoch, position.best_accuracy = phase, record.epoch, accuracy
         return replace(record, best=True)
+
+    def _held_out(
+        self, phase: str, record: EpochRecord, held: np.ndarray, validation: Samples
+    ) -> EpochRecord:
+        """The record with the figures on validation."""
+        answers = self.engine.answers_from(phase, held)
+        accuracy, silent = float((answers == validation.labels).mean()), float((answers < 0).mean())
+        return replace(record, validation_accuracy=accuracy, validation_silent=silent)
+
+    def measured(self, test: Samples, records: Sequence[EpochRecord]) -> dict[str, Any]:
+        """Further figures of the trained network for its report, beside those of its answers."""
+        return {}
+
+    def told(self, measured: Mapping[str, Any]) -> list[str]:
+        """Those figures as lines for people."""
+        return []
+
+
+def reporter(start: Progress, callbacks: Sequence[Callback]) -> Callable[[int, int, int], None]:
+    """What tells callbacks of samples done, and how many of the last ones are right and silent.
+
+    `start`: the epoch before its first sample, `seconds` being the clock's time.
+    """
+    tally = np.zeros(2, np.int64)
+
+    def report(done: int, right: int, silent: int) -> None:
+        tally[:] += right, silent
+        seconds = time.perf_counter() - start.seconds
+        now = replace(start, done=done, seconds=seconds, right=int(tally[0]), silent=int(tally[1]))
+        tell(callbacks, "on_batch", now)
+
+    return report
 
 
 def tell(callbacks: Iterable[Callback], event: str, *details: Any) -> None:

@@ -110,6 +110,7 @@ def build_parser() -> Parser:
         help="threads for encoding, frozen layers and answers (default: all cores)",
     )
     add("--memory-budget", type=whole(1), metavar="MB", help="arrays larger than this are mapped from disk")
+    add("--skip-bad", action="store_true", help="leave out recordings that are damaged, and say how many")
     add("--seed", type=whole(0), default=0, help="every draw is a function of it (default: 0)")
     add("--tensorboard", action="store_true", help="write TensorBoard files into the run folder")
     add("--activation-maps", action="store_true", help="draw when neurons fire for a few images (takes time)")
@@ -187,14 +188,19 @@ def named(arguments: Sequence[str], option: str) -> bool:
 def add_model_options(parser: Parser, model: type[NetworkTrainer]) -> None:
     """The model's own options, from its description."""
     group = parser.add_argument_group(f"options of {model.name}")
+    common = {action.dest for action in parser._actions}
     for name, default in model.known_options().items():
         kind = type(default) if default is not None else float
-        if kind is bool:
-            group.add_argument(
-                f"--{name.replace('_', '-')}", action=argparse.BooleanOptionalAction, default=None
-            )
+        option = f"--{name.replace('_', '-')}"
+        if name in common:  # the command has it; unless it is given, the model's own value holds
+            parser.set_defaults(**{name: None})
+        elif kind is bool:
+            group.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
+        elif kind is tuple:
+            shown = " ".join(map(str, default))
+            group.add_argument(option, type=type(default[0]), nargs="+", metavar=shown, default=None)
         else:
-            group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=str(default), default=None)
+            group.add_argument(option, type=kind, metavar=str(default), default=None)
 
 
 def read_config(path: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ __all__ = [
     "human_duration",
     "remove_leftovers",
     "seed_sequence",
+    "use_threads",
     "write_bytes",
     "write_json",
     "write_text",
@@ -74,6 +75,13 @@ def choose_device(name: str, *, batched: bool = False) -> Device:
     if not _available(name):
         raise UserError(f"--device {name}: no such device is available here; choose --device cpu or auto")
     return Device(name, "as asked")
+
+
+def use_threads(count: int) -> None:
+    """Let torch, and the kernels of neurons with it, use so many threads."""
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def _available(gpu: str) -> bool:

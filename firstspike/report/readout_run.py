@@ -80,6 +80,10 @@ class ReadoutRun:
         events, labels = self.probed
         return Embedding(events.intensities(), labels, pictures(events, self.engine.shape))
 
+    def drawings(self) -> dict[str, Any]:
+        """Further figures of the report: none."""
+        return {}
+
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """What the neurons learnt, and how many stand in a row: those of one class."""
         return {NAME: self.features(NAME)}, {NAME: max(5, self.engine.readout.readout.groups.per_class)}

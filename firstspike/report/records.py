@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class EpochRecord:
 
     `rates` holds the learning rates in force at its end, `convergence` each layer's mean w (1 - w), which
     falls to 0 as weights settle at 0 or 1 (Kheradpisheh et al. 2018). `best`: the best on validation so far.
+    `figures`: whatever else a network tells, by name.
     """
 
     phase: str
@@ -42,25 +44,31 @@ class EpochRecord:
     rates: Mapping[str, float] = field(default_factory=dict)
     convergence: Mapping[str, float] = field(default_factory=dict)
     best: bool = False
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+FAMILIES = {"rates": "rate.", "convergence": "convergence.", "figures": ""}  # of columns, and their prefix
 
 
 def flat_rows(records: Iterable[EpochRecord]) -> tuple[list[str], list[dict[str, Any]]]:
     """Records as a table: column names and flat rows, with `rate.NAME` and `convergence.LAYER` as columns.
 
-    Columns come in the order of the fields, those of rates and layers in order of first appearance.
+    Columns come in the order of the fields, those of each family in order of first appearance.
     """
-    rows = [_flat(record) for record in records]
-    fixed = [name for name in EpochRecord.__dataclass_fields__ if name not in ("rates", "convergence")]
-    seen = dict.fromkeys(name for row in rows for name in row)
-    families = [[name for name in seen if name.startswith(prefix)] for prefix in ("rate.", "convergence.")]
-    return [*fixed, *families[0], *families[1]], rows
+    records = list(records)
+    fixed = [name for name in EpochRecord.__dataclass_fields__ if name not in FAMILIES]
+    families = [
+        dict.fromkeys(f"{prefix}{name}" for record in records for name in getattr(record, family))
+        for family, prefix in FAMILIES.items()
+    ]
+    return [*fixed, *chain.from_iterable(families)], [_flat(record) for record in records]
 
 
 def _flat(record: EpochRecord) -> dict[str, Any]:
     row = dict(vars(record))
-    rates, convergence = row.pop("rates"), row.pop("convergence")
-    row |= {f"rate.{name}": value for name, value in rates.items()}
-    return row | {f"convergence.{layer}": value for layer, value in convergence.items()}
+    for family, prefix in FAMILIES.items():
+        row |= {f"{prefix}{name}": value for name, value in row.pop(family).items()}
+    return row
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,10 @@ class ZooRun:
         ranks = self.engine.steps - np.minimum(seen, self.engine.steps).astype(np.float32)
         return Embedding(ranks.reshape(len(ranks), -1), self.probe.labels, self.probe.images)
 
+    def drawings(self) -> dict[str, Any]:
+        """Further figures of the report: none."""
+        return {}
+
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Features of every learning layer, and how many stand in a row."""
         features = {layer: self.features(layer) for layer in self.network.layers}

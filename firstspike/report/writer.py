@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firstspike.files import write_json, write_text
 from firstspike.report.metrics import Metrics, evaluate, silenced
 from firstspike.report.records import EpochRecord, flat_rows
+
+if TYPE_CHECKING:  # matplotlib takes a while to import
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class Answers:
 class Learnt:
     """What training left to show: its history, and signed features (M, h, w[, 3]) of each layer.
 
-    `per_row` sets how many pictures of a layer stand in a row (20 shows a decision layer class by class).
+    `per_row` sets how many pictures of a layer stand in a row (20 shows a decision layer class by class). `drawings`
+    are further figures, by the names of their files.
     """
 
     records: Sequence[EpochRecord] = ()
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
     per_row: Mapping[str, int] = field(default_factory=dict)
+    drawings: Mapping[str, "Figure"] = field(default_factory=dict)
 
 
 def write_report(
@@ -68,6 +73,8 @@ def write_report(
         plots.save_figure(folder / "history.png", plots.history(learnt.records))
     if learnt.features:
         plots.save_figure(folder / "features.png", plots.features(learnt.features, per_row=learnt.per_row))
+    for name, figure in learnt.drawings.items():
+        plots.save_figure(folder / f"{name}.png", figure)
     return metrics
 
 

@@ -27,7 +27,7 @@ OPTIONS = [
     "--activation-maps", "--augment", "--batch-size", "--config", "--data-dir", "--dataset", "--device", "--epochs",
     "--evaluate", "--first", "--fold", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget",
     "--mirror", "--model", "--patience", "--print-config", "--ratio", "--resume", "--run-dir", "--seed",
-    "--tensorboard", "--threads", "--update-batch", "--validation",
+    "--skip-bad", "--tensorboard", "--threads", "--update-batch", "--validation",
 ]  # fmt: skip
 RULE_OPTIONS = [
     "--doubling-period", "--lower", "--ltd", "--ltd-per-ltp", "--ltp", "--ltp-ceiling", "--no-stabilise",
