@@ -100,6 +100,12 @@ class Part:
         lengths = getattr(self.source, "lengths", None)
         return None if lengths is None else lengths[self.rows]
 
+    @property
+    def events(self) -> Callable[..., Any]:
+        """The same as `batch`, as the source's sparse batches; no attribute where the source has none."""
+        read = self.source.events
+        return lambda indices, **how: read(self.rows[indices], **how)
+
     def take(self, rows: slice | np.ndarray) -> Part:
         """Some samples of this part."""
         return replace(self, rows=self.rows[rows])

@@ -234,7 +234,7 @@ class GradientEngine:
     def _read(self, source: Source, indices: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """Read samples, padded to the longest of the whole batch (other processes may hold that one)."""
         steps = self._steps(source, whole)
-        if hasattr(source, "lengths"):
+        if getattr(source, "lengths", None) is not None:
             return source.batch(indices, steps=steps)
         x = np.asarray(source.batch(indices), np.float32)
         return x if steps is None else _fit(x, steps)
