@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from benchmarks.machine import child, markdown, say, timed, write
+from firstspike.buffers import POOL
 from firstspike.neurons import LIF, PLIF, SPSN, Integrator, Neuron, ParaLIF, SingleSpike, TwinLIF
-from firstspike.neurons.buffers import POOL
 
 SHAPE = (128, 512, 128)
 TAUS = {"tau_mem": 2e-2, "tau_syn": 2e-2}

@@ -47,15 +47,9 @@ class Binned:
         """Counts (len(indices), T, U) of the recordings `indices`, coinciding events added, zeros at the end.
 
         T is `steps`, else the longest of the batch; events in bins from T on are left out. `out`, if
-        given, is overwritten and returned: its pages need not be fetched anew.
+        given, is overwritten and returned.
         """
-        chosen = self.events(indices, steps=steps)
-        if out is None:
-            out = np.zeros(chosen.shape, dtype)
-        else:
-            out.fill(0)
-        kernel.count(*chosen.arrays, out)
-        return out
+        return self.events(indices, steps=steps).dense(dtype, out)
 
     def events(self, indices: np.ndarray, *, steps: int | None = None) -> Events:
         """The same as a view of the events: nothing is copied, nothing is dense."""

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from firstspike.buffers import POOL
 from firstspike.kernels import event_current, events
 
 
@@ -45,8 +46,8 @@ class Events:
         """How many events there are."""
         return int(event_current.tally(*self.arrays, self.steps))
 
-    def dense(self) -> np.ndarray:
-        """The counts, float32 (N, T, U)."""
-        out = np.zeros(self.shape, np.float32)
+    def dense(self, dtype: type = np.float32, out: np.ndarray | None = None) -> np.ndarray:
+        """The counts (N, T, U); `out`, if given, is overwritten and returned."""
+        out = POOL.empty(self.shape, dtype) if out is None else out
         events.count(*self.arrays, out)
         return out

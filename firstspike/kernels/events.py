@@ -78,13 +78,23 @@ def equal_bins(times: np.ndarray, offsets: np.ndarray, steps: int, tick: float, 
 def count(
     bins: np.ndarray, units: np.ndarray, offsets: np.ndarray, indices: np.ndarray, out: np.ndarray
 ) -> None:
-    """Add the events of the recordings `indices` to `out` (len(indices), T, U); later bins are left out."""
+    """Events in each cell of the recordings `indices`; bins from T on are left out. `out` (len(indices), T, U) is
+    overwritten.
+
+    A step's cells are cleared just before its first event, while they are near: events come in order of time.
+    """
     steps = out.shape[1]
     for row in range(len(indices)):
-        n = indices[row]
-        for e in range(offsets[n], offsets[n + 1]):
+        cleared = 0
+        for e in range(offsets[indices[row]], offsets[indices[row] + 1]):
             if bins[e] < steps:
+                while cleared <= bins[e]:
+                    out[row, cleared] = 0
+                    cleared += 1
                 out[row, bins[e], units[e]] += 1
+        while cleared < steps:
+            out[row, cleared] = 0
+            cleared += 1
 
 
 @compiled

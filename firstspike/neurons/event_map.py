@@ -14,7 +14,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from firstspike.data.event_batch import Events
 from firstspike.kernels import event_current as kernel
 from firstspike.kernels.recurrence_rows import Part, launch
-from firstspike.neurons.buffers import POOL
+from firstspike.neurons.recurrence import empty
 
 Batch = torch.Tensor | Events
 
@@ -36,7 +36,7 @@ class _EventCurrent(torch.autograd.Function):
 
     @staticmethod
     def forward(weight: torch.Tensor, bias: torch.Tensor, events: Events) -> torch.Tensor:
-        out = POOL.empty((*events.shape[:2], weight.shape[0]), weight.dtype)
+        out = empty((*events.shape[:2], weight.shape[0]), weight.dtype)
         rows, own = weight.detach().t().contiguous().view(-1).numpy(), bias.detach().numpy()
         flat = out.view(-1).numpy()
 

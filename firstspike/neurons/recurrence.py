@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.autograd.function import FunctionCtx
 
+from firstspike.buffers import POOL
 from firstspike.errors import UserError
 from firstspike.kernels import recurrence as kernels
 
@@ -78,6 +79,11 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
 def numpy_type(dtype: torch.dtype) -> np.dtype:
     """Return the numpy type of a compute type."""
     return np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Return an uninitialised CPU tensor from the pool of buffers that are used again."""
+    return torch.from_numpy(POOL.empty(shape, numpy_type(dtype)))
 
 
 def decay_of(inputs: Inputs) -> kernels.Decay:

@@ -6,12 +6,11 @@ import numpy as np
 import torch
 
 from firstspike.kernels import recurrence as kernels
-from firstspike.neurons.buffers import POOL
-from firstspike.neurons.recurrence import Grads, Inputs, add_up, decay_of, numpy_type, rows_of
+from firstspike.neurons.recurrence import Grads, Inputs, add_up, decay_of, empty, numpy_type, rows_of
 
 
 def _output(x: torch.Tensor, wanted: bool) -> torch.Tensor:
-    return POOL.empty(tuple(x.shape), x.dtype) if wanted else x.new_empty(0)
+    return empty(tuple(x.shape), x.dtype) if wanted else x.new_empty(0)
 
 
 def _sums(x: torch.Tensor, learn: bool) -> np.ndarray:

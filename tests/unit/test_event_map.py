@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from firstspike.buffers import SMALLEST
 from firstspike.data.binning import HalfOpen, binned
+from firstspike.data.event_batch import Events
 from firstspike.data.recordings import Recordings, joined
 from firstspike.data.sequences import LatencyCoded, latency_table
 from firstspike.neurons.event_map import currents, event_count
@@ -42,6 +44,32 @@ def test_events_are_the_dense_batch(name, steps):
     dense = source.batch(chosen)
     assert np.array_equal(events.dense(), dense if steps is None else dense[:, :steps])
     assert event_count(events) == events.dense().sum()
+
+
+def test_what_lay_in_the_memory_of_a_batch_is_gone():
+    source, chosen = recorded(), np.arange(40)
+    expected = np.zeros((40, int(source.lengths.max()), 12), np.float32)
+    for n in chosen:
+        rows = slice(source.offsets[n], source.offsets[n + 1])
+        np.add.at(expected[n], (source.bins[rows], source.units[rows]), 1)
+    out = np.full_like(expected, 7)
+    assert np.array_equal(source.batch(chosen, out=out), expected)
+    backwards = Events(
+        source.bins[::-1].copy(), source.units[::-1].copy(), source.offsets[[0, -1]], chosen[:1], 5, 12
+    )
+    out = np.full((1, 5, 12), 7, np.float32)
+    assert np.array_equal(backwards.dense(out=out)[0], expected.sum(0)[:5])  # events in any order
+
+
+def test_large_batches_share_memory_one_after_the_other_only():
+    source, chosen = recorded(units=4000), np.arange(20)
+    held = source.batch(chosen)
+    before = held.copy()
+    assert held.nbytes > SMALLEST
+    source.batch(chosen[::-1])
+    again = source.batch(np.arange(20, 40))
+    assert np.array_equal(held, before)
+    assert not np.shares_memory(held, again)
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import biological_features, machine, neuron_accuracy, robustness, single_spike
+from benchmarks import biological_features, loading, machine, neuron_accuracy, robustness, single_spike
 from firstspike.data import Recordings, RecordingSet
 from firstspike.data.recordings import joined
 from firstspike.errors import UserError
@@ -130,3 +130,12 @@ def test_biological_features_are_the_published_ones(monkeypatch, tmp_path):
     table = (tmp_path / "biological_features.md").read_text()
     assert table.count("| yes |") == len(biological_features.EXPERIMENTS) == 13
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_loading_rates():
+    case = loading.Case("Tiny", "tiny", loading.HalfOpen(1e-2), np.float32, 10)
+    row = loading.measure(case, recordings(300))
+    assert all(row[rate] > 0 for rate in loading.RATES)
+    assert row["kilobytes"] == pytest.approx(9 * 8 * 4 / 1e3)
+    assert [len(part) for part in loading.batches(300)] == [128, 128]
+    assert "| Tiny | 0 | 10 |" in loading.table([row], [{"name": "tiny", "reading": 1.0}])

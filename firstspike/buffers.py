@@ -1,15 +1,14 @@
-"""Large tensors whose memory is used again: a page that the system hands out fresh costs more than the arithmetic on
-it.
+"""Large arrays whose memory is used again: a page that the system hands out fresh costs more than the arithmetic on it.
 
-A buffer is free as soon as nothing outside the pool refers to it, which its reference count tells; so a tensor may be
-kept, viewed, saved for a backward pass or handed to anyone for as long as they like.
+A buffer is free as soon as nothing outside the pool refers to it, which its reference count tells; so an array (or a
+tensor made of it) may be kept, viewed, saved for a backward pass or handed to anyone for as long as they like.
 """
 
 import sys
 import threading
 
 import numpy as np
-import torch
+from numpy.typing import DTypeLike
 
 SMALLEST = 1 << 20
 """Bytes below which memory comes from the allocator, which keeps small pieces anyway."""
@@ -27,16 +26,16 @@ class Pool:
         self._buffers: list[np.ndarray] = []
         self._lock = threading.Lock()
 
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """Return an uninitialised contiguous CPU tensor."""
-        count = int(np.prod(shape, dtype=np.int64))
-        size = count * dtype.itemsize
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """Return an uninitialised contiguous array."""
+        dtype = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if size < SMALLEST:
-            return torch.empty(shape, dtype=dtype)
+            return np.empty(shape, dtype)
         with self._lock:
             data = self._take(_size_class(size + _ALIGN))
             start = -data.ctypes.data % _ALIGN
-            return torch.from_numpy(data[start : start + size]).view(dtype).view(shape)
+            return data[start : start + size].view(dtype).reshape(shape)
 
     def clear(self) -> None:
         """Give every free buffer back to the system."""
@@ -75,4 +74,4 @@ def _size_class(size: int) -> int:
 
 
 POOL = Pool()
-"""The pool that every recurrence takes its outputs and gradients from."""
+"""The pool that batches, and the outputs and gradients of recurrences, are taken from."""

@@ -1,0 +1,122 @@
+"""Recordings a second and core into binned batches: as events, and dense, beside the floor of writing their zeros.
+
+    python -m benchmarks.loading
+
+Every figure includes the binning of the events: once for a set, and then batches of 128. "Floor" is the time to fill
+a batch of that size, used again, with one value; no dense batch can be made faster. Reading is files to events,
+checks included. Writes results/loading.json and loading.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import markdown, say, timed, write
+from firstspike.data import Recordings, load_recordings
+from firstspike.data.binning import Binned, Equal, HalfOpen, Rule, binned
+
+BATCH, RATES = 128, ("events", "dense", "floor")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set, how it is binned, the type of a dense batch, and the rate that is aimed at."""
+
+    title: str
+    name: str
+    rule: Rule
+    dtype: type
+    aim: int
+
+
+CASES = (
+    Case("N-MNIST, 64 steps, float32", "nmnist-real", Equal(64), np.float32, 25_000),
+    Case("N-MNIST, 64 steps, uint8", "nmnist-real", Equal(64), np.uint8, 25_000),
+    Case("FSDD-spikes, 10 ms, float32", "fsdd-spikes", HalfOpen(1e-2), np.float32, 12_000),
+    Case("FSDD-spikes, 1 ms, float32", "fsdd-spikes", HalfOpen(1e-3), np.float32, 12_000),
+    Case("FSDD-spikes, 1 ms, uint8", "fsdd-spikes", HalfOpen(1e-3), np.uint8, 12_000),
+)
+
+
+def batches(count: int) -> list[np.ndarray]:
+    """Indices of whole batches (of all, where there are fewer than a batch)."""
+    size = min(BATCH, count)
+    return [np.arange(k, k + size) for k in range(0, count - size + 1, size)]
+
+
+def seconds(run: Callable[[], object], recordings: int) -> float:
+    """Best processor time a recording."""
+    return timed(run, recordings, repeats=5).best / 1e3
+
+
+def measure(case: Case, recordings: Recordings) -> dict[str, Any]:
+    """Rates of a case, recordings a second."""
+    own = binned(recordings, case.rule)
+    parts = batches(len(own))
+    count = sum(map(len, parts))
+    binning = seconds(lambda: binned(recordings, case.rule), len(own))
+    out = own.batch(parts[0], dtype=case.dtype)
+    return {
+        "case": case.title,
+        "kilobytes": out.nbytes / len(out) / 1e3,
+        "aim": case.aim,
+        "events": 1 / (binning + seconds(lambda: sparse(own, parts), count)),
+        "dense": 1 / (binning + seconds(lambda: dense(own, parts, case.dtype), count)),
+        "floor": 1 / seconds(lambda: out.fill(1), len(out)),
+    }
+
+
+def dense(own: Binned, parts: list[np.ndarray], dtype: type) -> None:
+    """Make all batches, one after the other."""
+    for part in parts:
+        own.batch(part, dtype=dtype)
+
+
+def sparse(own: Binned, parts: list[np.ndarray]) -> None:
+    """Make all batches as events."""
+    for part in parts:
+        own.events(part)
+
+
+def reading(name: str) -> dict[str, Any]:
+    """Recordings a second from files, both parts."""
+    found = load_recordings(name)
+    count = len(found.train) + len(found.test)
+    return {"name": name, "reading": 1 / seconds(lambda: load_recordings(name), count)}
+
+
+def table(rows: list[dict[str, Any]], read: list[dict[str, Any]]) -> str:
+    """Rates as Markdown."""
+    head = ["recordings a second", "kB each", "aim", *RATES]
+    text = markdown(
+        head,
+        [
+            [
+                row["case"],
+                f"{row['kilobytes']:.0f}",
+                f"{row['aim']:,}",
+                *(f"{row[k]:,.0f}" for k in RATES),
+            ]
+            for row in rows
+        ],
+    )
+    files = markdown(
+        ["read from files", "recordings a second"], [[r["name"], f"{r['reading']:,.0f}"] for r in read]
+    )
+    return f"{text}\n{files}"
+
+
+def main() -> None:
+    """Run as a command."""
+    rows = []
+    for case in CASES:
+        rows.append(measure(case, load_recordings(case.name).train))
+        say(str(rows[-1]))
+    read = [reading(name) for name in ("nmnist-real", "fsdd-spikes")]
+    write("loading", {"rows": rows, "reading": read}, table(rows, read))
+
+
+if __name__ == "__main__":
+    main()
