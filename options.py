@@ -145,9 +145,15 @@ def fold(text: str) -> str:
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """All options with their values: defaults, then the configuration file, then the command line."""
-    arguments, parser = hyphenated(arguments), build_parser()
+    arguments = hyphenated(arguments)
+    config = build_parser().parse_known_args(arguments)[0].config
+    return merged(read_config(config) if config else {}, arguments, source=config)
+
+
+def merged(given: Mapping[str, Any], arguments: Sequence[str], *, source: str | None) -> dict[str, Any]:
+    """All options with their values: defaults, then those given, which come from a file, then the command line."""
+    parser = build_parser()
     first, _rest = parser.parse_known_args(arguments)
-    given = read_config(first.config) if first.config else {}
     model = first.model if named(arguments, "--model") else str(given.get("model", first.model))
     if not first.list_models:
         add_model_options(parser, get_model(model))
@@ -155,7 +161,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
         stated = as_arguments(given, parser)
         parser.parse_args(stated)
     except UserError as error:
-        raise UserError(f"{first.config}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
     return vars(parser.parse_args([*stated, *arguments]))
 
 
@@ -201,6 +207,13 @@ def add_model_options(parser: Parser, model: type[NetworkTrainer]) -> None:
             group.add_argument(option, type=type(default[0]), nargs="+", metavar=shown, default=None)
         else:
             group.add_argument(option, type=kind, metavar=str(default), default=None)
+
+
+def taking_several(model: str) -> set[str]:
+    """Names of a model's options that take several numbers."""
+    parser = build_parser()
+    add_model_options(parser, get_model(model))
+    return {action.dest for action in parser._actions if action.nargs == "+"}
 
 
 def read_config(path: str) -> dict[str, Any]:

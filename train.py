@@ -34,6 +34,7 @@ from firstspike.report.console import Console
 from models import list_models
 from network_trainer import Position
 from options import computed, hyphenated, named, parse
+from utils import exit_status
 
 
 def place_of_runs(options: Mapping[str, Any]) -> Path:
@@ -79,23 +80,7 @@ def kept(run: str, arguments: Sequence[str]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = hyphenated(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return command(arguments)
-    except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        print(f"train.py: not enough memory: {str(error) or 'take fewer images or maps'}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output went away, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # TensorBoard, for one, writes by itself
-        print(f"train.py: {write_refusal(error.filename or 'a file of the run', error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}", file=sys.stderr)
-        return 130
+    return exit_status("train.py", lambda: command(arguments))
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -1,13 +1,23 @@
-"""What several rooms need and no library gives: seeds, the choice of a device, whole files, durations."""
+"""What several rooms need and no library gives: seeds, a device, whole files, durations, how a command ends."""
 
 import hashlib
 import json
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.files import atomic_write, remove_leftovers, write_bytes, write_json, write_text
+from firstspike.files import (
+    atomic_write,
+    remove_leftovers,
+    write_bytes,
+    write_json,
+    write_refusal,
+    write_text,
+)
 from firstspike.report.text import human_duration
 
 __all__ = [
@@ -15,6 +25,7 @@ __all__ = [
     "Device",
     "atomic_write",
     "choose_device",
+    "exit_status",
     "generator",
     "human_duration",
     "remove_leftovers",
@@ -88,3 +99,24 @@ def _available(gpu: str) -> bool:
     import torch
 
     return torch.cuda.is_available() if gpu == "cuda" else torch.backends.mps.is_available()
+
+
+def exit_status(program: str, command: Callable[[], int]) -> int:
+    """Run a command; what stops it becomes one line and an exit status: 2, or 130 after an interrupt."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"{program}: not enough memory: {str(error) or 'take fewer images or maps'}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # TensorBoard, for one, writes by itself
+        print(f"{program}: {write_refusal(error.filename or 'a file of the run', error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}", file=sys.stderr)
+        return 130

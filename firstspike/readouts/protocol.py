@@ -6,8 +6,6 @@ by its validation accuracy and is scored on the official test set with the weigh
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 
 @dataclass(frozen=True)
 class Patience:
@@ -30,14 +28,3 @@ class Patience:
     def stop(self) -> bool:
         """Say whether training should end here."""
         return 0 < self.limit <= self.waited
-
-
-def is_hopeless(epoch: int, training: float, validation: float, floor: float) -> bool:
-    """Say whether to abandon a run: from the fourth epoch (epoch > 2) on, either accuracy below the floor."""
-    return epoch > 2 and min(training, validation) < floor
-
-
-def summarise(accuracies: list[float]) -> tuple[float, float]:
-    """Give mean and population standard deviation of the folds' accuracies, each rounded to 4 decimals."""
-    rounded = np.round(accuracies, 4)
-    return float(rounded.mean()), float(rounded.std())

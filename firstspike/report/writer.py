@@ -81,7 +81,7 @@ def write_report(
 def write_history(path: str | os.PathLike[str], records: Iterable[EpochRecord]) -> None:
     """Write one line an epoch; what a phase does not have stays empty."""
     columns, rows = flat_rows(records)
-    _write_table(path, columns, ([row.get(column, "") for column in columns] for row in rows))
+    write_table(path, columns, ([row.get(column, "") for column in columns] for row in rows))
 
 
 def write_predictions(path: str | os.PathLike[str], answers: Answers) -> None:
@@ -92,10 +92,11 @@ def write_predictions(path: str | os.PathLike[str], answers: Answers) -> None:
     top = silenced(answers.scores, answers.decisions).max(axis=1)
     columns = (index, answers.labels, answers.decisions, right, np.round(top, 6))
     rows = zip(*(np.asarray(column).tolist() for column in columns), strict=True)
-    _write_table(path, ["index", "label", "decision", "correct", "score"], rows)
+    write_table(path, ["index", "label", "decision", "correct", "score"], rows)
 
 
-def _write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)

@@ -1,0 +1,72 @@
+"""One run of a sweep, wherever a worker carries it out: begun or gone on with, reported, recorded."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from experiment import resume
+from firstspike.errors import UserError
+from firstspike.files import make_folder, remove_leftovers
+from firstspike.report.console import Console
+from firstspike.sweep.floor import Floor, Hopeless
+from firstspike.sweep.records import Record
+from options import computed
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to carry out: its options, what it is known by, its folder, the floor below which it is abandoned."""
+
+    options: Mapping[str, Any]
+    key: str
+    folder: Path
+    floor: Floor | None
+
+
+def carry_out(run: Run) -> Record:
+    """Begin a run or go on with it, and report; whatever stops it becomes its record."""
+    began = time.monotonic()
+    try:
+        make_folder(run.folder)
+        for folder in (run.folder, run.folder / "checkpoints"):
+            remove_leftovers(folder)
+        with open(run.folder / "log.txt", "a", encoding="utf-8", buffering=1) as log:
+            figures = {"status": "done", **trained(run, log)}
+    except Hopeless as low:
+        figures = {"status": "abandoned", "floor": run.floor.limits, **low.figures}
+    except Exception as error:
+        figures = {"status": "failed", "error": one_line(error)}
+    return Record(computed(run.options), seconds=time.monotonic() - began, **figures)
+
+
+def trained(run: Run, log: TextIO) -> dict[str, Any]:
+    """Train and report as train.py does, telling a file; the figures for the record."""
+    watchers = [Console(log), *([run.floor] if run.floor else [])]
+    try:
+        position, answers = resume(run.options, run.folder, partial(print, file=log), *watchers)
+    except Exception:
+        traceback.print_exc(file=log)
+        raise
+    kept = [r.validation_accuracy for r in position.records if r.best and r.validation_accuracy is not None]
+    metrics = answers.metrics()
+    return {
+        "epochs": len(position.records),
+        "validation": kept[-1] if kept else None,
+        "test": metrics.accuracy,
+        "silent": metrics.silent / metrics.images,
+    }
+
+
+def lost(run: Run, error: Exception) -> Record:
+    """The record of a run whose process died."""
+    return Record(computed(run.options), "failed", 0.0, error=f"its process died: {one_line(error)}")
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
