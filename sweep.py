@@ -271,10 +271,10 @@ def command(arguments: Sequence[str]) -> int:
         sweep = Sweep(plan, log, known, pool)
         try:
             sweep.carry_out(search, points, Progress(total))
+            sweep.conclude()
         except KeyboardInterrupt as interrupt:
             again = shlex.join(["python", "sweep.py", *arguments])
             raise KeyboardInterrupt(f"the same command goes on: {again}") from interrupt
-        sweep.conclude()
     return 0
 
 

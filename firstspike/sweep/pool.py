@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,11 +19,15 @@ _RAY = "ray of firstspike"  # what joblib knows our backend by
 
 @dataclass(frozen=True)
 class Pool:
-    """``jobs`` workers that joblib reaches by a backend; None: one after the other in this process."""
+    """``jobs`` workers that joblib reaches by a backend; None: one after the other in this process.
+
+    ``deaths`` are the errors that say that a worker died.
+    """
 
     jobs: int
     backend: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    deaths: tuple[type[Exception], ...] = ()
 
     def each(
         self, work: Callable[[Item], Result], items: Sequence[Item], lost: Callable[[Item, Exception], Result]
@@ -35,12 +41,12 @@ class Pool:
             try:
                 yield from self._spread(work, pending, list(pending))
             except (
-                Exception
-            ):  # one died, out of memory say, and took all others along: those at work, one by one
+                self.deaths
+            ):  # and took the others along: each of those at work by itself, to see whose it was
                 for place in list(pending)[: self.jobs]:
                     try:
                         yield from self._spread(work, pending, [place])
-                    except Exception as error:
+                    except self.deaths as error:
                         yield lost(pending.pop(place), error)
 
     def _spread(
@@ -51,7 +57,9 @@ class Pool:
 
         settings = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "n_jobs"}
         parallel = Parallel(n_jobs=self.jobs, backend=self.backend, **settings, **self.details)
-        for place, result in parallel(delayed(_numbered)(work, place, pending[place]) for place in places):
+        with _interrupts_ignored():
+            results = parallel(delayed(_numbered)(work, place, pending[place]) for place in places)
+        for place, result in results:
             del pending[place]
             yield result
 
@@ -60,14 +68,26 @@ def _numbered(work: Callable[[Item], Result], place: int, item: Item) -> tuple[i
     return place, work(item)
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore interrupts, as do processes for good that start meanwhile: they leave them to this one."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def on_this_machine(jobs: int) -> Pool:
     """So many processes; one job is done in this process."""
-    return Pool(1) if jobs == 1 else Pool(jobs, "loky", {"initializer": _settle, "initargs": (os.getpid(),)})
+    if jobs == 1:
+        return Pool(1)
+    return Pool(jobs, "loky", {"initializer": _end_with, "initargs": (os.getpid(),)}, (BrokenExecutor,))
 
 
-def _settle(parent: int) -> None:
-    """Leave an interrupt to the parent, and end with it: a killed sweep leaves no process at work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_with(parent: int) -> None:
+    """End this process when its parent does: a sweep that is killed leaves none at work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # if it was started late, in place of another
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -94,9 +114,11 @@ def on_cluster(address: str, jobs: int | None) -> Pool:
     try:
         ray.init(address, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"--cluster {address}: no Ray cluster answers there: {error}") from error
+        raise UserError(
+            f"--cluster {address}: no Ray cluster answers there ({error}); is RAY_AUTH_MODE the same?"
+        ) from error
     register_parallel_backend(_RAY, Streaming)
     jobs = jobs or int(ray.cluster_resources().get("CPU", 0))
     if jobs < 2:
         raise UserError(f"--cluster {address}: {jobs} job at a time: leave --cluster out")
-    return Pool(jobs, _RAY)
+    return Pool(jobs, _RAY, deaths=(ray.exceptions.RayError,))
