@@ -40,6 +40,7 @@ from options import (
     taking_several,
     whole,
 )
+from options import build_parser as run_parser
 from sweep_run import Run, carry_out, lost
 from utils import exit_status
 
@@ -144,7 +145,7 @@ def plan_of(asked: argparse.Namespace, rest: Sequence[str], *, threads: int) -> 
     for option in (*ACTIONS, "run_dir"):
         if option in given or named(rest, flag(option)):
             raise UserError(f"{flag(option)}: has no meaning in a sweep: leave it out")
-    stated = merged({}, rest, source=None)["model"]
+    stated = run_parser().parse_known_args(rest)[0].model
     models = stated if named(rest, "--model") else given.get("model", stated)
     several = set.union(*(taking_several(str(m)) for m in (models if isinstance(models, list) else [models])))
     space = space_of(given, several)

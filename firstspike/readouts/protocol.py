@@ -1,10 +1,13 @@
-"""The published protocol around a readout: folds, early stopping, giving up on hopeless runs.
+"""The published protocol around a readout: early stopping, and what the folds say together.
 
 Goupy et al. (NeurIPS 2024): a stratified 10-fold split of the training set in stored order; each fold stops
 by its validation accuracy and is scored on the official test set with the weights of its last epoch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,9 @@ class Patience:
     def stop(self) -> bool:
         """Say whether training should end here."""
         return 0 < self.limit <= self.waited
+
+
+def summarise(accuracies: Sequence[float]) -> tuple[float, float]:
+    """Give mean and population standard deviation of the folds' accuracies, each rounded to 4 decimals."""
+    rounded = np.round(accuracies, 4)
+    return float(rounded.mean()), float(rounded.std())

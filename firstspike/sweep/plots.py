@@ -14,7 +14,7 @@ from firstspike.sweep.space import Axis, Space
 from firstspike.sweep.tables import label
 from firstspike.sweep.trials import Trial, best, ranked
 
-MAP = "viridis_r"
+MAP = "YlGnBu"  # from its middle on: its first shades are too pale for lines
 UNFINISHED = "#BBBBBB"
 
 
@@ -44,7 +44,7 @@ def parallel_coordinates(space: Space, trials: Sequence[Trial]) -> Figure:
     shown = ranked(trials)[::-1]  # good ones on top
     scores = _scores(shown)
     low, high = _limits(scores)
-    shades = ScalarMappable(Normalize(low, high), MAP)
+    shades = ScalarMappable(Normalize(2 * low - high, high), MAP)
     heights = np.array(
         [[_heights(axis)[place] for axis, place in zip(space.axes, t.point, strict=True)] for t in shown]
     )

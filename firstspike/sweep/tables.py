@@ -43,20 +43,18 @@ def trial_rows(axes: Sequence[str], trials: Sequence[Trial]) -> tuple[Row, list[
 
 def run_rows(axes: Sequence[str], trials: Sequence[Trial]) -> tuple[Row, list[Row]]:
     """Columns and a row a run; ``run`` names its folder."""
-    figures = ("status", "epochs", "validation", "test", "silent", "seconds", "error")
-    rows = [
-        [
-            *(label(trial.values[name]) for name in axes),
-            record.settings.get("fold", ""),
-            record.settings["seed"],
-            *("" if value is None else value for value in (getattr(record, name) for name in figures)),
-            record.key,
-        ]
-        for trial in ranked(trials)
-        for record in trial.records
-        if record is not None
-    ]
-    return [*axes, "fold", "seed", *figures, "run"], rows
+    settings = [name for name in ("fold", "seed") if name not in axes]
+    figures = ["status", "epochs", "validation", "test", "silent", "seconds", "error", "key"]
+    rows = []
+    for trial in ranked(trials):
+        values = [label(trial.values[name]) for name in axes]
+        for record in filter(None, trial.records):
+            found = [
+                *(record.settings.get(name) for name in settings),
+                *(getattr(record, name) for name in figures),
+            ]
+            rows.append(values + ["" if value is None else value for value in found])
+    return [*axes, *settings, *figures[:-1], "run"], rows
 
 
 def markdown(axes: Sequence[str], trials: Sequence[Trial]) -> str:

@@ -4,21 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from firstspike.readouts.protocol import summarise
 from firstspike.sweep.records import Record
 from firstspike.sweep.space import Point
 
 STATES = ("failed", "unfinished", "abandoned", "done")  # a trial is the worst of its runs
-
-
-def summarise(accuracies: Sequence[float]) -> tuple[float, float]:
-    """Mean and population standard deviation of the folds' accuracies, each rounded to 4 decimals.
-
-    As published by Goupy et al. (NeurIPS 2024).
-    """
-    rounded = np.round(accuracies, 4)
-    return float(rounded.mean()), float(rounded.std())
 
 
 @dataclass(frozen=True)

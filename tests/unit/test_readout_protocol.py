@@ -1,8 +1,8 @@
-"""Folds, early stopping and giving up, as published."""
+"""Early stopping and scores, as published."""
 
 import pytest
 
-from firstspike.readouts.protocol import Patience, is_hopeless, summarise
+from firstspike.readouts.protocol import Patience, summarise
 
 
 def test_patience_waits_for_a_strictly_better_value():
@@ -16,14 +16,6 @@ def test_patience_waits_for_a_strictly_better_value():
     for _ in range(30):
         state = state.after(0.1)
     assert not state.stop
-
-
-def test_a_run_is_hopeless_from_the_fourth_epoch_on():
-    assert not is_hopeless(2, 0.1, 0.1, 0.5)
-    assert is_hopeless(3, 0.1, 0.9, 0.5)
-    assert is_hopeless(3, 0.9, 0.1, 0.5)
-    assert not is_hopeless(3, 0.5, 0.5, 0.5)
-    assert not is_hopeless(3, 0.0, 0.0, 0.0)
 
 
 def test_scores_are_rounded_before_the_mean():
