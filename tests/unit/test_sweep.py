@@ -107,8 +107,8 @@ def doubled(n):
 
 
 def test_a_process_that_dies_costs_its_own_item_alone():
-    found = sorted(on_this_machine(2).each(doubled, list(range(6)), lambda n, error: -n))
-    assert found == [-3, 0, 2, 4, 8, 10]
+    found = sorted(on_this_machine(2).each(doubled, list(range(4)), lambda n, error: -n))
+    assert found == [-3, 0, 2, 4]
 
 
 def test_one_job_works_in_this_process():
