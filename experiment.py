@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import yaml
 
+from extractor_trainer import ExtractorTrainer, rebuilt
 from firstspike import checkpoint
 from firstspike.data import DataMissing, Dataset, load
-from firstspike.data.samples import Parts, Selection, encoded
+from firstspike.data.samples import Parts, Samples, Selection, chosen_rows, encoded
 from firstspike.errors import UserError
 from firstspike.files import make_folder
 from firstspike.layers import RSTDP
-from firstspike.readouts.sources import FeatureSet, Place
+from firstspike.readouts.extractors import Extractor
+from firstspike.readouts.sources import FeatureSet, Place, planes
 from firstspike.report.activation import ActivationMaps
 from firstspike.report.callbacks import Callback, HistoryFile
+from firstspike.report.extractor_run import ExtractorRun
 from firstspike.report.readout_run import ReadoutRun
 from firstspike.report.records import Sample
 from firstspike.report.run import Outcome, ZooRun
@@ -54,6 +57,8 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
         return prepare_readout(options, say)
     if issubclass(model, GradientTrainer):
         return prepare_in_time(options, say)
+    if issubclass(model, ExtractorTrainer):
+        return prepare_extractor(options, say)
     dataset = find_dataset(options, say)
     threads = options["threads"] or available()
     encoder = None
@@ -75,17 +80,15 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
 
 def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
     """The same for a readout: features take the place of encoded images."""
-    for name, plain in (("augment", False), ("update_batch", 1)):
-        if options[name] not in (None, plain):
-            raise UserError(
-                f"--{name.replace('_', '-')}: a readout learns from features as they are: leave it out"
-            )
+    refuse_altered(options, "a readout learns from features as they are")
     model = get_model(options["model"])
     chosen = {name: options[name] for name in model.known_options() if options[name] is not None}
     model.described(chosen, classes=2)  # before features are made, which takes time
     threads, began = options["threads"] or available(), time.monotonic()
     place = Place(cache_folder(), threads)
-    features = find_features(options, lambda asked: find_dataset(asked, say), selected(options), place)
+    features = find_features(
+        options, lambda asked: find_dataset(asked, say), selected(options), place, extractor_of
+    )
     parts = features.parts
     counts = (
         f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
@@ -102,6 +105,43 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     )
     net.engine.workers = threads
     return Experiment(features, None, parts, net)
+
+
+def refuse_altered(options: Mapping[str, Any], why: str) -> None:
+    """Refuse what alters samples or how many learn at once."""
+    for name, plain in (("augment", False), ("update_batch", 1)):
+        if options[name] not in (None, plain):
+            raise UserError(f"--{name.replace('_', '-')}: {why}: leave it out")
+
+
+def prepare_extractor(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
+    """The same for a feature extractor: it sees the images themselves."""
+    refuse_altered(options, "a feature extractor learns from images as they are, one after the other")
+    dataset, model = find_dataset(options, say), get_model(options["model"])
+    if dataset.latency_steps is not None:
+        raise UserError(f"--model {options['model']}: {dataset.name} holds events, not images")
+    learn, held = chosen_rows(dataset.train_labels, selected(options))
+    train, test = planes(dataset.train_images), planes(dataset.test_images)
+    samples = [Samples(train, rows, dataset.train_labels[rows]) for rows in (learn, held)]
+    parts = Parts(*samples, Samples(test, np.arange(len(test)), dataset.test_labels))
+    counts = " ".join(
+        f"{len(part)} {name}," for part, name in zip(samples, ("training", "validation"), strict=True)
+    )
+    say(f"data: {dataset.name}: {counts} {len(test)} test images")
+    device = choose_device(options["device"], batched=model.fills_a_gpu(None))
+    say(str(device))
+    decided = {
+        n: v for n, v in model.for_dataset(dataset.name, dataset.channels).items() if options[n] is None
+    }
+    net = make_network({**options, **decided, "device": device.name}, dataset, parts, 1)
+    net.engine.workers = options["threads"] or available()
+    return Experiment(dataset, None, parts, net)
+
+
+def extractor_of(meta: Mapping[str, Any], state: dict[str, np.ndarray]) -> Extractor | None:
+    """The feature extractor in a checkpoint, None where it is of another network."""
+    model = get_model(meta["model"])
+    return rebuilt(model, meta["network"], state) if issubclass(model, ExtractorTrainer) else None
 
 
 def selected(options: Mapping[str, Any]) -> Selection:
@@ -237,6 +277,12 @@ def watched(
         return Sample(pictures, test.take(rows), names[test.labels[rows]])
 
     engine = experiment.net.engine
+    if isinstance(experiment.net, ExtractorTrainer):
+        shown = [
+            (test.take(rows), thumbnails(dataset.test_images[rows]), names[test.labels[rows]])
+            for rows in (first, probe)
+        ]
+        return ExtractorRun(engine, options, folder, epochs, *shown)
     return ZooRun(
         engine,
         options,

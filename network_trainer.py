@@ -157,6 +157,7 @@ class NetworkTrainer:
             raise UserError(f"steps {steps}: a latency is a byte, so 1 to 254 are allowed")
         self.classes, self.steps, self.seed, self.options = classes, steps, seed, options
         self.shape = (in_channels, *image_size)
+        self.device = device
         self.backend = choose(device, self.update_batch if update_batch is None else update_batch)
         self.engine = self.build()
 

@@ -4,22 +4,25 @@ net = create_model("ncg2024", in_channels=128, image_size=(6, 6), preset="mnist/
 net.train(samples, validation)
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from extractor_trainer import FEATURES
 from firstspike.data.dataset import Dataset
 from firstspike.data.samples import Samples, Selection
+from firstspike.engine import Engine
 from firstspike.errors import UserError
 from firstspike.readouts import sources
 from firstspike.readouts.events import Events
+from firstspike.readouts.extractors import Extractor
 from firstspike.readouts.network import ReadoutNetwork
 from firstspike.readouts.presets import Preset, preset
 from firstspike.readouts.variants import options_of, variant
-from firstspike.report.open_run import open_network
+from firstspike.report.open_run import load_best, rebuilt
 from network_trainer import Keeper, NetworkTrainer
 
 OF_FEATURES = {"features": "stdpcsnn", "csnn_epochs": 100}  # options that say where features come from
@@ -103,10 +106,20 @@ class ReadoutTrainer(NetworkTrainer):
         return self.engine.events(samples.take(slice(None)))
 
 
+Extractors = Callable[[Mapping[str, Any], dict[str, np.ndarray]], Extractor | None]
+
+
 def find_features(
-    options: Mapping[str, Any], dataset: Any, selection: Selection, place: sources.Place
+    options: Mapping[str, Any],
+    dataset: Any,
+    selection: Selection,
+    place: sources.Place,
+    extractors: Extractors = lambda meta, state: None,
 ) -> sources.FeatureSet:
-    """The features asked for; ``dataset(options)`` loads the images that they are made of, where they are."""
+    """The features asked for; ``dataset(options)`` loads the images that they are made of, where they are.
+
+    ``extractors`` makes the feature extractor of a checkpoint, or None where it is of another network.
+    """
     asked, setting = options["features"], options["preset"]
     if asked is None:
         asked = preset(setting).extractor if setting else OF_FEATURES["features"]
@@ -118,26 +131,53 @@ def find_features(
     if asked.endswith(".npz"):
         return sources.from_file(asked, selection)
     if "@" in asked:
-        return _of_layer(asked, options, dataset, selection, place)
-    raise UserError(f"--features {asked}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN")
+        return _of_run(asked, options, dataset, selection, place, extractors)
+    first = " (train one with --model softhebb, then --features softhebb@RUN)" if asked == "softhebb" else ""
+    raise UserError(f"--features {asked}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN{first}")
 
 
-def _of_layer(
-    asked: str, options: Mapping[str, Any], dataset: Any, selection: Selection, place: sources.Place
+def _of_run(
+    asked: str,
+    options: Mapping[str, Any],
+    dataset: Any,
+    selection: Selection,
+    place: sources.Place,
+    extractors: Extractors,
 ) -> sources.FeatureSet:
     named, _, run = asked.partition("@")
     model, _, layer = named.partition(":")
-    network, meta = open_network(Path(run))
-    if meta["model"] != model or layer not in network.nodes:
-        raise UserError(
-            f"--features {asked}: this run is of {meta['model']}, with the layers {', '.join(network.nodes)}"
-        )
+    state, meta = load_best(Path(run))
+    if meta["model"] != model:
+        raise UserError(f"--features {asked}: this run is of {meta['model']}")
     inherited = {name: meta["settings"].get(name) for name in ("dataset", "data_dir", "image_size")}
-    images: Dataset = dataset({**options, **{n: v for n, v in inherited.items() if options[n] is None}})
-    made = meta["network"]
-    if made["shape"][1:] != list(images.image_size) and not made["encoder"]:
+    images: Callable[[], Dataset] = lambda: dataset(  # noqa: E731 (loaded when everything else is as it should be)
+        {**options, **{n: v for n, v in inherited.items() if options[n] is None}}
+    )
+    extractor = extractors(meta, state)
+    if extractor is None:
+        network = rebuilt(Path(run), state, meta)
+        return _of_layer(asked, layer, network, meta["network"], images, selection, place)
+    if layer not in ("", extractor.layers[-1]):
+        raise UserError(f"--features {asked}: the features are those of {extractor.layers[-1]}")
+    kept = replace(place, folder=Path(run) / FEATURES)
+    return sources.from_extractor(images(), selection, kept, extractor)
+
+
+def _of_layer(
+    asked: str,
+    layer: str,
+    network: Engine,
+    made: Mapping[str, Any],
+    images: Callable[[], Dataset],
+    selection: Selection,
+    place: sources.Place,
+) -> sources.FeatureSet:
+    if layer not in network.nodes:
+        raise UserError(f"--features {asked}: this run has the layers {', '.join(network.nodes)}")
+    dataset = images()
+    if made["shape"][1:] != list(dataset.image_size) and not made["encoder"]:
         raise UserError(
-            f"--features {asked}: made for {made['shape']}, {images.name} has {images.image_size}"
+            f"--features {asked}: made for {made['shape']}, {dataset.name} has {dataset.image_size}"
         )
     filters = made["encoder"].get("filters")
-    return sources.from_layer(images, selection, place, network=network, layer=layer, filters=filters)
+    return sources.from_layer(dataset, selection, place, network=network, layer=layer, filters=filters)

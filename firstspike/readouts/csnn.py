@@ -78,6 +78,11 @@ PUBLISHED = {
 }
 
 
+def published(dataset: str, colours: int) -> STDPCSNN:
+    """Give the settings published for a data set, for others those for MNIST or, in colour, for CIFAR-10."""
+    return PUBLISHED.get(dataset, PUBLISHED["cifar10" if colours == 3 else "mnist"])
+
+
 class CSNNEngine:
     """The feature extractor with its state: coding, weights, thresholds, rates, number of epochs."""
 

@@ -5,7 +5,7 @@ pass, in one epoch. Source: Journé et al. (ICLR 2023), with the constants and t
 Goupy et al. (NeurIPS 2024). N images, B of a batch; C channels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +144,12 @@ class SoftHebbEngine:
         labels: np.ndarray | None = None,
         *,
         order: np.ndarray | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Learn from images (N, H, W) or (N, C, H, W) once, in batches of 10, in the order given or drawn."""
+        """Learn from images (N, H, W) or (N, C, H, W) once, in batches of 10, in the order given or drawn.
+
+        `progress(images)` hears of each batch.
+        """
         if phase != NAME:
             raise UserError(f"no phase {phase!r} in SoftHebb; it has {NAME!r}")
         if order is None:
@@ -159,24 +163,33 @@ class SoftHebbEngine:
                 maps = layer.output(potentials)
             for layer, padded, potentials in updates:
                 layer.learn(padded, potentials)
+            if progress:
+                progress(len(maps))
         self.epochs += 1
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> np.ndarray:
         """Give the features of images, flattened (channel, column, row), float32 (N, features)."""
-        return np.concatenate(list(self._batches(images)))
+        return self.outputs(images).reshape(len(images), -1)
+
+    @torch.no_grad()
+    def outputs(self, images: np.ndarray, blocks: int | None = None) -> np.ndarray:
+        """Give what the first so many blocks (None = all) make of images, float32 (N, channel, column, row)."""
+        return np.concatenate(list(self._batches(images, blocks)))
 
     def events(self, images: np.ndarray) -> Events:
         """Give the features as spike times: see `spike_times`."""
-        return join([from_dense(spike_times(batch)) for batch in self._batches(images)])
+        return join(
+            [from_dense(spike_times(batch.reshape(len(batch), -1))) for batch in self._batches(images)]
+        )
 
     @torch.no_grad()
-    def _batches(self, images: np.ndarray) -> Iterator[np.ndarray]:
+    def _batches(self, images: np.ndarray, blocks: int | None = None) -> Iterator[np.ndarray]:
         for start in range(0, len(images), INFERENCE_BATCH):
             maps = self._input(images[start : start + INFERENCE_BATCH])
-            for layer in self.layers:
+            for layer in self.layers[:blocks]:
                 maps = layer.output(layer.drive(maps, training=False)[1])
-            yield maps.flatten(1).cpu().numpy()
+            yield maps.cpu().numpy()
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Give what a continuation needs: arrays, and numbers that JSON keeps."""

@@ -17,17 +17,12 @@ from firstspike.data.samples import Parts, Selection, chosen_rows
 from firstspike.data.splits import split
 from firstspike.engine import Engine
 from firstspike.errors import UserError
-from firstspike.readouts.csnn import NAME, PUBLISHED, CSNNEngine
+from firstspike.readouts.csnn import NAME, published
 from firstspike.readouts.event_cache import cached_events
 from firstspike.readouts.events import Events, check_training, from_dense, in_blocks
+from firstspike.readouts.extractors import CSNNExtractor, Extractor
 from firstspike.readouts.feature_file import load_features
 from firstspike.readouts.network import scaled
-from firstspike.readouts.preprocessing import (
-    code_all,
-    difference_of_gaussians,
-    fit_coding,
-    published_whitening,
-)
 from firstspike.threads import available
 
 TEST_SHARE = 0.2  # of a feature file without a test set
@@ -108,26 +103,47 @@ def from_stdpcsnn(dataset: Dataset, selection: Selection, place: Place, *, epoch
             f"features stdpcsnn: {dataset.name} holds events, not images: feed a zoo layer's latencies"
         )
     learn, _ = chosen_rows(dataset.train_labels, selection)
-    images, default = dataset.train_images[learn], PUBLISHED["cifar10" if dataset.channels == 3 else "mnist"]
-    settings = PUBLISHED.get(dataset.name, default)
-    shape = settings.output((*dataset.image_size, 2 * dataset.channels))
+    images, settings = dataset.train_images[learn], published(dataset.name, dataset.channels)
+    shape = (dataset.channels, *dataset.image_size)
 
     @cache
-    def engine() -> CSNNEngine:
-        colour = dataset.channels == 3
-        filters = published_whitening(images) if colour else difference_of_gaussians()
-        made = CSNNEngine(settings, fit_coding(images, filters, threads=place.threads), seed=selection.seed)
-        times = code_all(made.coding, images, threads=place.threads)
+    def extractor() -> CSNNExtractor:
+        made = CSNNExtractor(
+            settings, shape=shape, epochs=epochs, classes=dataset.classes, seed=selection.seed
+        )
+        made.workers = place.threads or available()
+        seen = made.seen(images)
         for _ in range(epochs):
-            made.fit_phase(NAME, times)
+            made.fit_phase(NAME, seen)
         return made
 
     key = f"stdpcsnn {settings} {epochs} epochs seed={selection.seed} on {array_digest(images)}"
 
     def events(some: np.ndarray) -> Events:
-        return engine().events(some, threads=place.threads)  # trains where it is needed first
+        return extractor().extract(some)  # trains where it is needed first
 
-    return _of_images(dataset, selection, shape, lambda some: place.keep(key, some, events))
+    output = settings.output((*dataset.image_size, 2 * dataset.channels))
+    return _of_images(dataset, selection, output, lambda some: place.keep(key, some, events))
+
+
+def from_extractor(dataset: Dataset, selection: Selection, place: Place, extractor: Extractor) -> FeatureSet:
+    """Features of an extractor that has learnt already."""
+    if extractor.shape != (dataset.channels, *dataset.image_size):
+        raise UserError(
+            f"features of images {extractor.shape}: {dataset.name} has {(dataset.channels, *dataset.image_size)}"
+        )
+    extractor.workers = place.threads or available()
+    return _of_images(
+        dataset,
+        selection,
+        extractor.features_shape,
+        lambda images: extractor.events(planes(images), folder=place.folder),
+    )
+
+
+def planes(images: np.ndarray) -> np.ndarray:
+    """Images with an axis of colours, (N, C, H, W)."""
+    return images if images.ndim == 4 else images[:, None]
 
 
 def from_layer(
@@ -136,11 +152,12 @@ def from_layer(
     """Latencies of a layer of a network; `filters` names the bank that encodes its images, None for latencies."""
 
     def encoded(images: np.ndarray) -> np.ndarray:
-        planes = images if images.ndim == 4 else images[:, None]
         if filters is None:
-            return planes
+            return planes(images)
         bank = BANKS[filters]()
-        return encode_compiled(planes, bank, steps=network.steps, threads=place.threads or available())
+        return encode_compiled(
+            planes(images), bank, steps=network.steps, threads=place.threads or available()
+        )
 
     def latencies(images: np.ndarray) -> np.ndarray:
         return np.moveaxis(network.features(encoded(images), layer), 1, -1)

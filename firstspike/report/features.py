@@ -3,6 +3,7 @@
 A chain names the layers from the input upwards, as plain tuples:
     ("weights", array (M, C, K, K))            a layer of features: the strongest input counts
     ("mean", array (M, C, K, K))               a decision layer: all inputs count
+    ("signed", array (M, C, K, K))             a layer of signed weights on signed inputs: their sum
     ("pool", window, stride)
     ("branches", (chain, chain, ...))          parallel layers, joined along their maps
 Padding moves features without changing them and has no entry.
@@ -67,6 +68,11 @@ def through_mean(pictures: Pictures, weights: np.ndarray) -> Pictures:
     return Pictures(np.where(seen > floor, weighed / np.maximum(seen, floor), 0), pictures.stride)
 
 
+def through_signed(pictures: Pictures, weights: np.ndarray) -> Pictures:
+    """Pictures one layer of signed weights (M, C, K, K) higher: all that its neurons weigh, added up."""
+    return Pictures(_spread(pictures, weights, _summed), pictures.stride)
+
+
 def _spread(
     pictures: Pictures, weights: np.ndarray, combine: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
@@ -122,6 +128,7 @@ def _centred(planes: np.ndarray, height: int, width: int) -> np.ndarray:
 _STEPS = {
     "weights": through_weights,
     "mean": through_mean,
+    "signed": through_signed,
     "pool": through_pool,
     "branches": through_branches,
 }

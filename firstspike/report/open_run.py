@@ -15,8 +15,8 @@ from firstspike.errors import UserError
 from firstspike.report.film import Journey
 
 
-def open_network(run: Path) -> tuple[Engine, dict[str, Any]]:
-    """The best network of a run, or the last where there is no best yet, and what its checkpoint says."""
+def load_best(run: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The state of a run's best network, or of the last where there is no best yet, and what its checkpoint says."""
     places = [run / "checkpoints" / f"{name}.safetensors" for name in ("best", "last")]
     place = next((place for place in places if place.is_file()), None)
     if place is None:
@@ -24,10 +24,21 @@ def open_network(run: Path) -> tuple[Engine, dict[str, Any]]:
     state, meta = checkpoint.load(place)
     if "network" not in meta:
         raise UserError(f"{place}: does not say what network it is of: train it anew")
+    return state, meta
+
+
+def open_network(run: Path) -> tuple[Engine, dict[str, Any]]:
+    """The best network of a run, and what its checkpoint says."""
+    state, meta = load_best(run)
+    return rebuilt(run, state, meta), meta
+
+
+def rebuilt(run: Path, state: dict[str, np.ndarray], meta: Mapping[str, Any]) -> Engine:
+    """The network of a checkpoint; UserError for one without layers of latencies."""
     made = meta["network"]
     if "description" not in made:
         raise UserError(
-            f"{run}: {meta['model']} is a readout, without layers to open: give a run of a network"
+            f"{run}: {meta['model']} has no layers of latencies: give a run of a convolutional network"
         )
     description = from_plain(made["description"])
     engine = Engine(
@@ -39,7 +50,7 @@ def open_network(run: Path) -> tuple[Engine, dict[str, Any]]:
         seed=0,
     )
     engine.load_state(state)
-    return engine, meta
+    return engine
 
 
 def open_journeys(run: Path) -> Callable[[str], Journey]:
