@@ -38,15 +38,17 @@ def hebb(tmp_path_factory, cache):
     return run_of([*HEBB, "--tensorboard", "--activation-maps"], tmp_path_factory.mktemp("hebb"), cache)
 
 
-@pytest.mark.parametrize(("model", "phases"), [("csnn", ["conv1"] * 3), ("hebb", ["hebbian"])])
-def test_a_run_reports_like_any_other(model, phases, request):
+@pytest.mark.parametrize(
+    ("model", "phases", "least"), [("csnn", ["conv1"] * 3, 0.6), ("hebb", ["hebbian"], 0.15)]
+)
+def test_a_run_reports_like_any_other(model, phases, least, request):
     run = request.getfixturevalue(model)
     extras = {"checkpoints", "features", "tensorboard", "activation_maps"}
     assert {path.name for path in run.iterdir()} == {*REPORT, *extras}
     rows = history(run)
     assert [row["phase"] for row in rows if row["phase"] != "linear"] == phases
     assert all(row["accuracy"] for row in rows if row["phase"] == "linear")
-    assert json.loads((run / "metrics.json").read_text())["accuracy"] > 0.6
+    assert json.loads((run / "metrics.json").read_text())["accuracy"] > least
     assert len(list((run / "features").iterdir())) == 3  # training, validation, test
 
 
@@ -139,6 +141,6 @@ def test_other_layers_and_sizes_are_refused(csnn, tmp_path, capsys):
     for options, message in (
         (("--features", f"stdpcsnn:conv2@{csnn}"), "the features are those of conv1"),
         (("--features", f"softhebb@{csnn}"), "this run is of stdpcsnn"),
-        (("--features", f"stdpcsnn@{csnn}", "--image-size", 20), "features of images (1, 28, 28): digits has (1, 20, 20)"),
+        (("--features", f"stdpcsnn@{csnn}", "--image-size", 20), "of images (1, 28, 28): digits has (1, 20, 20)"),
     ):  # fmt: skip
         assert message in refused(capsys, tmp_path, "--model", "ncg2024", *options)

@@ -187,8 +187,8 @@ def test_what_cannot_be_is_refused(tmp_path, capsys, options, message):
 
 def test_a_run_of_another_model_or_layer_is_refused(finished, digits, tmp_path, capsys):
     for features, message in (
-        (f"deep2024:conv1@{finished}", "this run is of mozafari2018, with the layers conv1"),
-        (f"mozafari2018:conv9@{finished}", "this run is of mozafari2018, with the layers conv1"),
-        (f"ncg2024:readout@{digits}", "ncg2024 is a readout, without layers to open"),
+        (f"deep2024:conv1@{finished}", "this run is of mozafari2018"),
+        (f"mozafari2018:conv9@{finished}", "this run has the layers conv1"),
+        (f"ncg2024:readout@{digits}", "ncg2024 has no layers of latencies"),
     ):
         assert message in refused(capsys, tmp_path, "--model", "ncg2024", "--features", features)
