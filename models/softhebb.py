@@ -1,6 +1,5 @@
 """Journé et al. 2023, Hebbian Deep Learning Without Feedback (ICLR): features from three soft Hebbian layers."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from extractor_trainer import ExtractorTrainer
@@ -32,13 +31,9 @@ class SoftHebbModel(ExtractorTrainer):
         from firstspike.readouts.softhebb_extractor import SoftHebbExtractor
 
         options = {**self.known_options(), **self.options}
-        published = SoftHebb()
-        blocks = tuple(
-            replace(block, channels=options[f"conv{number}_maps"])
-            for number, block in enumerate(published.blocks, 1)
-        )
+        maps = (options["conv1_maps"], options["conv2_maps"], options["conv3_maps"])
         return SoftHebbExtractor(
-            replace(published, blocks=blocks, transpose=options["transpose"]),
+            SoftHebb(transpose=options["transpose"]).with_maps(*maps),
             shape=self.shape,
             epochs=1,
             classes=self.classes,

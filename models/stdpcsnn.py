@@ -22,7 +22,7 @@ class STDPCSNNModel(ExtractorTrainer):
     @classmethod
     def for_dataset(cls, name: str, channels: int) -> dict[str, Any]:
         """The preset published for a data set."""
-        return {"preset": next(key for key, row in PUBLISHED.items() if row == published(name, channels))}
+        return {"preset": published(name, channels)}
 
     def extractor(self) -> CSNNExtractor:
         """The layer with its options."""

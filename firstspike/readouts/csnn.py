@@ -78,9 +78,9 @@ PUBLISHED = {
 }
 
 
-def published(dataset: str, colours: int) -> STDPCSNN:
-    """Give the settings published for a data set, for others those for MNIST or, in colour, for CIFAR-10."""
-    return PUBLISHED.get(dataset, PUBLISHED["cifar10" if colours == 3 else "mnist"])
+def published(dataset: str, colours: int) -> str:
+    """Name the settings published for a data set, for others those for MNIST or, in colour, for CIFAR-10."""
+    return dataset if dataset in PUBLISHED else "cifar10" if colours == 3 else "mnist"
 
 
 class CSNNEngine:

@@ -6,7 +6,7 @@ Goupy et al. (NeurIPS 2024). N images, B of a batch; C channels.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,13 @@ class SoftHebb:
         Block(1536, 3, 0.25, 1.0, "average", 0.01),
     )
     transpose: bool = True
+
+    def with_maps(self, *maps: int) -> "SoftHebb":
+        """Give the same network with so many maps in each block; UserError for fewer than two in one."""
+        if min(maps) < 2:
+            raise UserError(f"maps {' '.join(map(str, maps))}: a layer that competes needs 2 or more")
+        blocks = [replace(block, channels=count) for block, count in zip(self.blocks, maps, strict=True)]
+        return replace(self, blocks=tuple(blocks))
 
 
 @dataclass

@@ -17,7 +17,7 @@ from firstspike.data.samples import Parts, Selection, chosen_rows
 from firstspike.data.splits import split
 from firstspike.engine import Engine
 from firstspike.errors import UserError
-from firstspike.readouts.csnn import NAME, published
+from firstspike.readouts.csnn import NAME, PUBLISHED, published
 from firstspike.readouts.event_cache import cached_events
 from firstspike.readouts.events import Events, check_training, from_dense, in_blocks
 from firstspike.readouts.extractors import CSNNExtractor, Extractor
@@ -103,7 +103,7 @@ def from_stdpcsnn(dataset: Dataset, selection: Selection, place: Place, *, epoch
             f"features stdpcsnn: {dataset.name} holds events, not images: feed a zoo layer's latencies"
         )
     learn, _ = chosen_rows(dataset.train_labels, selection)
-    images, settings = dataset.train_images[learn], published(dataset.name, dataset.channels)
+    images, settings = dataset.train_images[learn], PUBLISHED[published(dataset.name, dataset.channels)]
     shape = (dataset.channels, *dataset.image_size)
 
     @cache

@@ -128,6 +128,7 @@ def test_no_epochs_of_the_linear_readout(tmp_path):
         (("--model", "softhebb", "--update-batch", "5"), "--update-batch: a feature extractor learns"),
         (("--model", "stdpcsnn", "--preset", "magic"), "option preset: 'magic' given, mnist, fashion-mnist"),
         (("--model", "stdpcsnn", "--filters", "1"), "filters, kernel or pool too small"),
+        (("--model", "softhebb", "--conv2-maps", "1"), "maps 96 1 1536: a layer that competes needs 2"),
         (("--model", "stdpcsnn", "--image-size", "7"), "images of 7 x 7; expected 8 x 8 at least"),
         (("--model", "stdpcsnn", "--epochs", "1"), "--epochs 1: stdpcsnn takes 2: conv1 linear"),
         (("--model", "ncg2024", "--preset", "softhebb/mnist/s2stdp"), "train one with --model softhebb"),
