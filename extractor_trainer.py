@@ -5,6 +5,7 @@ net.train(images, validation)
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from firstspike.data.samples import Samples
 from firstspike.errors import UserError
+from firstspike.readouts.csnn import PUBLISHED, published
 from firstspike.readouts.events import Events
-from firstspike.readouts.extractors import Extractor
+from firstspike.readouts.extractors import CSNNExtractor, Extractor
 from firstspike.readouts.linear import NAME as LINEAR
 from network_trainer import Keeper, NetworkTrainer
 
@@ -85,6 +87,67 @@ class ExtractorTrainer(NetworkTrainer):
         if keeper.folder is not None:
             self.place = Path(keeper.folder) / FEATURES
         return self.inputs(phase, samples.take(slice(None)))
+
+
+class CSNNTrainer(ExtractorTrainer):
+    """STDP-CSNN; a subclass states the data set, ``setting``, whose published settings its options start from."""
+
+    setting: ClassVar[str] = "mnist"
+    published_epochs: ClassVar[int] = 100
+
+    @classmethod
+    def known_options(cls) -> dict[str, Any]:
+        """Every option and its default; those of the layer follow the ``preset``, by default the data set's."""
+        return {"preset": cls.setting, **asdict(PUBLISHED[cls.setting])}
+
+    @classmethod
+    def for_dataset(cls, name: str, channels: int) -> dict[str, Any]:
+        """The preset published for a data set."""
+        return {"preset": published(name, channels)}
+
+    def extractor(self) -> Extractor:
+        """The layer with its options."""
+        options = dict(self.options)
+        name = options.pop("preset", self.setting)
+        if name not in PUBLISHED:
+            raise UserError(f"option preset: {name!r} given, {', '.join(PUBLISHED)} allowed")
+        settings = replace(PUBLISHED[name], **options)
+        return CSNNExtractor(
+            settings, shape=self.shape, epochs=self.published_epochs, classes=self.classes, seed=self.seed
+        )
+
+
+class SoftHebbTrainer(ExtractorTrainer):
+    """SoftHebb; a subclass states how many ``maps`` its layers have."""
+
+    maps: ClassVar[tuple[int, ...]]
+    shuffles: ClassVar[bool] = True
+
+    @classmethod
+    def known_options(cls) -> dict[str, Any]:
+        """Maps of the layers, and whether image axes are exchanged first, as published with the readouts."""
+        return {f"conv{number}_maps": count for number, count in enumerate(cls.maps, 1)} | {"transpose": True}
+
+    @classmethod
+    def fills_a_gpu(cls, update_batch: int | None) -> bool:
+        """Small batches through wide convolutions: a GPU is what they want."""
+        return True
+
+    def extractor(self) -> Extractor:
+        """The network with its options."""
+        from firstspike.readouts.softhebb import SoftHebb  # torch takes a second to import
+        from firstspike.readouts.softhebb_extractor import SoftHebbExtractor
+
+        options = {**self.known_options(), **self.options}
+        transpose = options.pop("transpose")
+        return SoftHebbExtractor(
+            SoftHebb(transpose=transpose).with_maps(*options.values()),
+            shape=self.shape,
+            epochs=1,
+            classes=self.classes,
+            seed=self.seed,
+            device=self.device,
+        )
 
 
 def rebuilt(

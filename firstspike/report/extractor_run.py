@@ -90,3 +90,7 @@ class ExtractorRun:
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """What every layer learnt."""
         return {layer: self.features(layer) for layer in self.engine.layers}, {}
+
+    def drawings(self) -> dict[str, Any]:
+        """Further figures of the report: none."""
+        return {}
