@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.machine import markdown, say, timed, write
 from firstspike.data import Recordings, load_recordings
 from firstspike.data.binning import Binned, Equal, HalfOpen, Rule, binned
+from tests.conftest import data_folder
 
 BATCH, RATES = 128, ("events", "dense", "floor")
 
@@ -82,9 +83,9 @@ def sparse(own: Binned, parts: list[np.ndarray]) -> None:
 
 def reading(name: str) -> dict[str, Any]:
     """Recordings a second from files, both parts."""
-    found = load_recordings(name)
+    found = load_recordings(name, data_folder())
     count = len(found.train) + len(found.test)
-    return {"name": name, "reading": 1 / seconds(lambda: load_recordings(name), count)}
+    return {"name": name, "reading": 1 / seconds(lambda: load_recordings(name, data_folder()), count)}
 
 
 def table(rows: list[dict[str, Any]], read: list[dict[str, Any]]) -> str:
@@ -112,7 +113,7 @@ def main() -> None:
     """Run as a command."""
     rows = []
     for case in CASES:
-        rows.append(measure(case, load_recordings(case.name).train))
+        rows.append(measure(case, load_recordings(case.name, data_folder()).train))
         say(str(rows[-1]))
     read = [reading(name) for name in ("nmnist-real", "fsdd-spikes")]
     write("loading", {"rows": rows, "reading": read}, table(rows, read))

@@ -32,6 +32,7 @@ from firstspike.neurons import MODES
 from firstspike.neurons.networks import Dense
 from firstspike.neurons.optimisation import Recipe
 from firstspike.neurons.training import Arrays, GradientEngine, Source
+from tests.conftest import data_folder
 
 NEURONS = ("LIF", *(f"ParaLIF-{mode}" for mode in MODES))
 IMAGE = ROOT / "images" / "neuron_accuracy.png"
@@ -61,7 +62,7 @@ class Study:
 
 def recordings(name: str, rule: Rule, prepare: Callable[[Recordings], Recordings]) -> Parts:
     """A set of recordings in bins."""
-    found = load_recordings(name)
+    found = load_recordings(name, data_folder())
     train, test = (binned(prepare(part), rule) for part in (found.train, found.test))
     return Parts(train, test, int(np.prod(train.shape)), found.classes)
 
@@ -85,7 +86,7 @@ def points(_: str) -> Parts:
 
 def images(_: str) -> Parts:
     """The first 5,000 images of Fashion-MNIST, a spike a pixel in 25 steps; all test images."""
-    data, table = load("fashion-mnist"), latency_table("fastsnn", steps=25, dt=4)
+    data, table = load("fashion-mnist", data_folder()), latency_table("fastsnn", steps=25, dt=4)
     train = LatencyCoded(data.train_images[:5000], data.train_labels[:5000], table, 25)
     return Parts(train, LatencyCoded(data.test_images, data.test_labels, table, 25), 784, 10)
 
@@ -93,7 +94,7 @@ def images(_: str) -> Parts:
 STUDIES = {
     "fsdd-spikes": Study("FSDD-spikes", speech, 15),
     "nmnist-real": Study("N-MNIST, real", saccades, 20),
-    "nmnist-sim": Study("N-MNIST, simulated", saccades, 5),
+    "nmnist-sim": Study("N-MNIST, simulated", saccades, 10),
     "yinyang": Study("Yin-Yang", points, 6),
     "fashion-mnist": Study("Fashion-MNIST", images, 5),
 }

@@ -27,6 +27,7 @@ from firstspike.neurons.augment import flip_events
 from firstspike.neurons.networks import NEURONS, Dense
 from firstspike.neurons.optimisation import Recipe
 from firstspike.neurons.training import GradientEngine, Mix
+from tests.conftest import data_folder
 
 LEVELS = (None, 20.0, 15.0, 10.0, 5.0, 0.0)
 CHOSEN = ("LIF", "ParaLIF-D", "ParaLIF-T", "ParaLIF-GS", "ParaLIF-SB")
@@ -93,7 +94,7 @@ def measure(given: argparse.Namespace, file: Path) -> dict[str, Any]:
     results = json.loads(file.read_text()) if file.exists() else {}
     if results.get("settings") != own:
         results = {"machine": machine(), "settings": own, "found": {}}
-    data = load_recordings(given.dataset)
+    data = load_recordings(given.dataset, data_folder())
     for level in map(level_of, given.train_noise):
         for neuron in given.neurons:
             key = f"{neuron}, trained at {name_of(level)}"

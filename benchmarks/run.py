@@ -20,7 +20,16 @@ from pathlib import Path
 from benchmarks.machine import RESULTS, ROOT
 
 FOLDER = Path(__file__).parent
-LONG = ("accuracy", "kill_and_resume", "memory", "starts", "update_batch")
+LONG = (
+    "accuracy",
+    "kill_and_resume",
+    "memory",
+    "neuron_accuracy",
+    "robustness",
+    "single_spike",
+    "starts",
+    "update_batch",
+)
 HELPERS = ("figures", "peers", "run")  # of use with arguments only
 
 

@@ -30,6 +30,7 @@ from firstspike.files import write_json, write_text
 from firstspike.neurons.networks import Fast
 from firstspike.neurons.optimisation import Recipe
 from firstspike.neurons.training import GradientEngine, Source
+from tests.conftest import data_folder
 
 STEPS, MODEL = 100, "single_spike study"
 NETWORKS = {"single spike": True, "twin that resets": False}
@@ -48,7 +49,7 @@ class Task:
 
 def images(name: str) -> tuple[Source, Source]:
     """Images as one spike a pixel."""
-    data, table = load(name), latency_table("fastsnn", steps=STEPS)
+    data, table = load(name, data_folder()), latency_table("fastsnn", steps=STEPS)
     return (
         LatencyCoded(data.train_images, data.train_labels, table, STEPS),
         LatencyCoded(data.test_images, data.test_labels, table, STEPS),
@@ -57,7 +58,7 @@ def images(name: str) -> tuple[Source, Source]:
 
 def saccades(name: str) -> tuple[Source, Source]:
     """Recordings in 300 steps of 1 ms, polarities merged."""
-    found = load_recordings(name)
+    found = load_recordings(name, data_folder())
     train, test = (binned(merge_polarities(part), Nearest(1.0, 300)) for part in (found.train, found.test))
     return train, test
 

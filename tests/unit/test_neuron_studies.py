@@ -80,7 +80,7 @@ def test_another_setting_is_another_study(monkeypatch, tmp_path):
 
 def test_noise_study(monkeypatch, tmp_path, forbidden):
     data = RecordingSet("tiny", recordings(20), recordings(10), ("a", "b"))
-    monkeypatch.setattr(robustness, "load_recordings", lambda _: data)
+    monkeypatch.setattr(robustness, "load_recordings", lambda *_: data)
     image = tmp_path / "a.png"
     command = ["--epochs", "1", "--layers", "1", "--draws", "2", "--neurons", "LIF", "ParaLIF-D"]
     command += ["--out", str(tmp_path), "--image", str(image)]
