@@ -5,12 +5,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from firstspike.errors import UserError
-from firstspike.kernels import conv, decision, final, joint, minibatch, shallow, spikes, winners
+from firstspike.kernels import bits, conv, decision, final, joint, minibatch, shallow, spikes, winners
 from firstspike.kernels.vector import padded
 from firstspike.layers import RSTDP, STDP, BatchSTDP, Conv, Pool, Shape
 
 IDENTITY = Pool(1)
 LARGEST_SIDE, LARGEST_FAN_IN = 4095, 65535  # what the packed inputs and lists of the kernels hold
+SETTLED = (
+    1.0  # what the weights of a map may lie from 0 and 1 in all, on average, so that bits screen them well
+)
+CACHE_LINE = 64
+
+
+def aligned(size: int, dtype: type) -> np.ndarray:
+    """A flat array of zeros that begins with a cache line: no row of a table then lies in one more than it must."""
+    raw = np.zeros(size * np.dtype(dtype).itemsize + CACHE_LINE, np.uint8)
+    first = -raw.ctypes.data % CACHE_LINE
+    return raw[first : first + raw.size - CACHE_LINE].view(dtype)
 
 
 def geometry(layer: Conv, shape: Shape) -> conv.Geometry:
@@ -40,7 +51,7 @@ def unweighted(g: conv.Geometry) -> conv.Synapses:
     fan_in = g.channels * g.kernel * g.kernel
     return conv.Synapses(
         np.zeros((g.maps, g.channels, g.kernel, g.kernel), np.float32),
-        np.zeros(fan_in * g.lanes, np.int32),
+        aligned(fan_in * g.lanes, np.int32),
         np.zeros(1),
         np.zeros(2, np.int64),
         np.arange(fan_in, dtype=np.int32).reshape(g.channels, -1).T.ravel(),
@@ -58,6 +69,7 @@ class ThresholdLayer:
     def __post_init__(self) -> None:
         self.geometry = geometry(self.layer, self.shape)
         self.synapses = unweighted(self.geometry)
+        self._patterns: tuple[np.ndarray, bits.Patterns | None] | None = None
 
     @property
     def weights(self) -> np.ndarray:
@@ -93,10 +105,23 @@ class ThresholdLayer:
         """Pooled latencies uint8 (N, M, R, Q); untimed, a neuron that fires is dated to the last step."""
         window = pooling(self.geometry, pool)
         out = np.empty((len(latencies), self.geometry.maps, window.rows, window.cols), np.uint8)
-        threshold = float(self.layer.threshold)
-        run = spikes.propagate if timed else final.reach
-        run(latencies, self.geometry, self.answering, threshold, steps, window, out)
+        threshold, synapses = float(self.layer.threshold), self.answering
+        patterns = None if timed else self.patterns(synapses.weight)
+        if patterns:
+            bits.reach(latencies, self.geometry, synapses.weight, patterns, threshold, steps, window, out)
+        else:
+            run = spikes.propagate if timed else final.reach
+            run(latencies, self.geometry, synapses, threshold, steps, window, out)
         return out
+
+    def patterns(self, weight: np.ndarray) -> bits.Patterns | None:
+        """Weights as bits, if they have settled near 0 and 1; made anew when they have changed."""
+        kept = self._patterns
+        if kept is None or not np.array_equal(kept[0], weight):
+            settled = np.abs(weight - (weight >= 0.5)).sum() <= SETTLED * len(weight)
+            made = bits.make_patterns(self.geometry, weight, float(self.layer.threshold)) if settled else None
+            kept = self._patterns = weight.copy(), made
+        return kept[1]
 
     def learn(
         self, latencies: np.ndarray, rule: STDP, rates: np.ndarray, seen: np.ndarray, *, steps: int
@@ -228,8 +253,10 @@ class DecisionLayer:
     def __post_init__(self) -> None:
         self.geometry = g = geometry(self.layer, self.shape)
         self.head = decision.Head(
-            np.zeros((g.maps, g.kernel, g.kernel, padded(g.channels)), np.float32),
-            np.zeros(g.kernel * g.kernel * g.channels * g.lanes, np.uint8),
+            aligned(g.maps * g.kernel**2 * padded(g.channels), np.float32).reshape(
+                g.maps, g.kernel, g.kernel, -1
+            ),
+            aligned(g.kernel * g.kernel * g.channels * g.lanes, np.uint8),
             np.zeros(2),
         )
 

@@ -85,10 +85,15 @@ def add_rows(
     return flat(sums, flat, table, flat, entries, flat, flat), emit
 
 
+def _splat32(builder: Any, value: Any) -> Any:
+    """A register with the same int32 in every lane."""
+    element = builder.insert_element(_SUMS(ir.Undefined), value, _LANE(0))
+    return builder.shuffle_vector(element, _SUMS(ir.Undefined), _SUMS([0] * _REGISTER))
+
+
 def _splat(builder: Any, value: Any) -> Any:
     """A register with the same int64 value, as int32, in every lane."""
-    element = builder.insert_element(_SUMS(ir.Undefined), builder.trunc(value, _LANE), _LANE(0))
-    return builder.shuffle_vector(element, _SUMS(ir.Undefined), _SUMS([0] * _REGISTER))
+    return _splat32(builder, builder.trunc(value, _LANE))
 
 
 @intrinsic
@@ -167,22 +172,36 @@ def fill_lanes(typing_context: Any, sums: Any, at: Any, lanes: Any, value: Any) 
 def _sum_bytes(
     builder: Any, sums: Any, table: Any, lanes: Any, entries: Any, n: Any, start: Any, width: int
 ) -> None:
-    """Add n rows of bytes to the `width` lanes from `start`: in 16 bits first, which hold 257 bytes, then in 32."""
-    half, byte = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(8), LANES)
-    totals = [cgutils.alloca_once_value(builder, half([0] * LANES)) for _ in range(width // LANES)]
+    """Add n rows of bytes to the `width` lanes from `start`: in 16 bits first, which hold 257 bytes, then in 32.
+
+    Bytes are taken in pairs, as they lie: one sum of the whole words and one of their upper bytes. What the first has
+    beyond 256 times the second is the sum of the lower bytes, even if it has overflowed. That is half the work of
+    widening bytes, which needs a shuffle each.
+    """
+    pairs = ir.VectorType(ir.IntType(16), _REGISTER)
+    parts = range(width // LANES)
+    words, uppers = (
+        [cgutils.alloca_once_value(builder, pairs([0] * _REGISTER)) for _ in parts] for _ in "ab"
+    )
+    eight = pairs([8] * _REGISTER)
     with cgutils.for_range(builder, n) as loop:
         row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
         first = builder.gep(table, [builder.add(builder.mul(row, lanes), start)])
-        for v, total in enumerate(totals):
-            source = builder.bitcast(builder.gep(first, [_INDEX(v * LANES)]), byte.as_pointer())
-            addend = builder.zext(builder.load(source, align=1), half)
-            builder.store(builder.add(builder.load(total), addend), total)
+        for v in parts:
+            source = builder.bitcast(builder.gep(first, [_INDEX(v * LANES)]), pairs.as_pointer())
+            word = builder.load(source, align=1)
+            builder.store(builder.add(builder.load(words[v]), word), words[v])
+            builder.store(builder.add(builder.load(uppers[v]), builder.lshr(word, eight)), uppers[v])
     full = ir.VectorType(_LANE, LANES)
-    for v, total in enumerate(totals):
-        first = builder.gep(sums, [builder.add(start, _INDEX(v * LANES))])
-        target = builder.bitcast(first, full.as_pointer())
-        widened = builder.zext(builder.load(total), full)
-        builder.store(builder.add(builder.load(target, align=4), widened), target, align=4)
+    alternate = ir.VectorType(_LANE, LANES)([i // 2 + i % 2 * _REGISTER for i in range(LANES)])
+    for v in parts:
+        upper = builder.load(uppers[v])
+        lower = builder.sub(builder.load(words[v]), builder.shl(upper, eight))
+        total = builder.zext(builder.shuffle_vector(lower, upper, alternate), full)
+        target = builder.bitcast(
+            builder.gep(sums, [builder.add(start, _INDEX(v * LANES))]), full.as_pointer()
+        )
+        builder.store(builder.add(builder.load(target, align=4), total), target, align=4)
 
 
 @intrinsic
@@ -248,3 +267,87 @@ def dot_counts(typing_context: Any, weights: Any, at: Any, counts: Any, start: A
 
     flat = types.int64
     return types.float64(weights, flat, counts, flat, flat), emit
+
+
+def _counted(builder: Any, value: Any, name: str, *flags: Any) -> Any:
+    """An LLVM intrinsic that counts bits, of a word or of each lane."""
+    kind = value.type
+    suffix = f"v{kind.count}i32" if isinstance(kind, ir.VectorType) else f"i{kind.width}"
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(kind, [kind, *(flag.type for flag in flags)]),
+        f"llvm.{name}.{suffix}",
+    )
+    return builder.call(function, [value, *flags])
+
+
+@intrinsic
+def count_ones(typing_context: Any, word: Any) -> Any:
+    """How many bits of a uint32 are set."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(_counted(builder, arguments[0], "ctpop"), _INDEX)
+
+    return types.int64(types.uint32), emit
+
+
+@intrinsic
+def lowest_one(typing_context: Any, word: Any) -> Any:
+    """The lowest bit that is set in a uint32 other than 0."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(_counted(builder, arguments[0], "cttz", ir.IntType(1)(1)), _INDEX)
+
+    return types.int64(types.uint32), emit
+
+
+@intrinsic
+def count_shared(
+    typing_context: Any, counts: Any, seen: Any, at: Any, n: Any, patterns: Any, start: Any
+) -> Any:
+    """Count for each lane of a block the bits that ``seen[at : at + n]`` and its pattern share, into ``counts[:32]``.
+
+    All are 32 bits wide; ``patterns[start : start + n * 32]`` holds word after word, 32 lanes of each.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counts, seen, at, n, patterns, start = arguments
+        kinds = signature.args
+        seen = builder.gep(_data(context, builder, kinds[1], seen), [at])
+        patterns = builder.gep(_data(context, builder, kinds[4], patterns), [start])
+        totals = [
+            cgutils.alloca_once_value(builder, _SUMS([0] * _REGISTER)) for _ in range(LANES // _REGISTER)
+        ]
+        with cgutils.for_range(builder, n) as loop:
+            word = _splat32(builder, builder.load(builder.gep(seen, [loop.index])))
+            sources = _registers(builder, patterns, builder.mul(loop.index, _INDEX(LANES)), _SUMS, LANES)
+            for total, source in zip(totals, sources, strict=True):
+                shared = builder.and_(builder.load(source, align=4), word)
+                builder.store(builder.add(builder.load(total), _counted(builder, shared, "ctpop")), total)
+        places = _registers(builder, _data(context, builder, kinds[0], counts), _INDEX(0), _SUMS, LANES)
+        for total, place in zip(totals, places, strict=True):
+            builder.store(builder.load(total), place, align=4)
+        return context.get_dummy_value()
+
+    flat = types.int64
+    return types.void(counts, seen, flat, flat, patterns, flat), emit
+
+
+@intrinsic
+def lanes_reached(typing_context: Any, counts: Any, limits: Any, first: Any) -> Any:
+    """The lanes of ``counts[:32]`` that reach ``limits[first:][:32]``, both int32, as the bits of a uint32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counts, limits, first = arguments
+        counts = _registers(
+            builder, _data(context, builder, signature.args[0], counts), _INDEX(0), _SUMS, LANES
+        )
+        limits = _registers(builder, _data(context, builder, signature.args[1], limits), first, _SUMS, LANES)
+        result = _LANE(0)
+        for v, (count, limit) in enumerate(zip(counts, limits, strict=True)):
+            reached = builder.icmp_signed(">=", builder.load(count, align=4), builder.load(limit, align=4))
+            mask = builder.zext(builder.bitcast(reached, ir.IntType(_REGISTER)), _LANE)
+            result = builder.or_(result, builder.shl(mask, _LANE(v * _REGISTER)))
+        return result
+
+    return types.uint32(counts, limits, types.int64), emit

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from firstspike import functional as f
 from firstspike.coding import NEVER
-from firstspike.compiled import DecisionLayer, ThresholdLayer, learn_together
+from firstspike.compiled import DecisionLayer, ThresholdLayer, learn_together, pooling
+from firstspike.kernels import bits, final
 from firstspike.kernels.joint import Turn
 from firstspike.layers import RSTDP, STDP, Conv, Pool
 from tests.property import zoo_reference as plain
@@ -88,6 +89,36 @@ def test_first_spikes_are_decided_by_ordered_sums(case):
     for n, padded in enumerate(case.padded):
         latency, _ = plain.spikes(padded, case.weights, case.steps, case.layer.threshold)
         np.testing.assert_array_equal(out[n], latency[0].numpy())
+
+
+@settings(quick, max_examples=80)
+@given(st.data(), cases(images=2, channels=12, maps=33, kinds=("settled", "tiny", "normal", "grid")))
+def test_what_fires_at_all_is_decided_by_ordered_sums_whatever_screens_it(data, case):
+    layer, window, threshold = threshold_layer(case), data.draw(poolings(case)), float(case.layer.threshold)
+    g, weights = layer.geometry, layer.weights
+    expected = np.stack(
+        [
+            pooled(plain.spikes(padded, case.weights, case.steps, threshold)[0], window)[0]
+            for padded in case.padded
+        ]
+    )
+    expected = np.where(expected == NEVER, NEVER, case.steps - 1)
+    integers, patterns = np.empty_like(expected, np.uint8), np.empty_like(expected, np.uint8)
+    how = case.steps, pooling(g, window)
+    final.reach(case.seen, g, layer.synapses, threshold, *how, integers)
+    np.testing.assert_array_equal(integers, expected)
+    bits.reach(case.seen, g, weights, bits.make_patterns(g, weights, threshold), threshold, *how, patterns)
+    np.testing.assert_array_equal(patterns, expected)
+
+
+def test_bits_screen_settled_weights_only_and_follow_them():
+    layer = ThresholdLayer(Conv("layer", 2, 3, 2.0), (4, 6, 6))
+    ones = np.ones((2, 4, 3, 3), np.float32)
+    assert layer.patterns(0.8 * ones) is None
+    kept = layer.patterns(ones)
+    assert layer.patterns(ones) is kept
+    ones[0, 0] = 0
+    assert layer.patterns(ones) is not kept
 
 
 @quick
