@@ -52,6 +52,22 @@ class Altered:
         return out
 
 
+@dataclass(frozen=True)
+class Source:
+    """The latencies of an epoch's samples, altered copies behind the images: called with rows."""
+
+    samples: Samples
+    epoch: int
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Latencies uint8 (n, C, H, W) of some of the samples."""
+        images = rows % len(self.samples.rows)
+        latencies, altered = self.samples.take(images), rows >= len(self.samples.rows)
+        if altered.any():
+            latencies[altered] = self.samples.copies(self.epoch, images[altered])
+        return latencies
+
+
 @dataclass
 class Position:
     """Where a run stands: what a checkpoint holds beside the network's state."""
@@ -368,9 +384,10 @@ class NetworkTrainer:
             labels = np.concatenate([labels, labels])
             shown = Altered(seen, lambda rows: self.engine.enough(phase, copies(epoch, rows)))
         report = reporter(Progress(phase, epoch, epochs, 0, total, began), callbacks)
+        altering = {"source": Source(samples, epoch)} if isinstance(self.engine, Engine) else {}
         sequence = self.sequence(total, phase, epoch)
         result = self.engine.fit_phase(
-            phase, shown, labels, from_inputs=True, order=sequence, progress=report
+            phase, shown, labels, from_inputs=True, order=sequence, progress=report, **altering
         )
         seconds = time.perf_counter() - began
         record = EpochRecord(phase, epoch, total, seconds, total / max(seconds, 1e-9))

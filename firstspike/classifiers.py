@@ -6,9 +6,11 @@ are computed from them here, a few products of matrices. Fitting is left to scik
 N images, F features, D components, S support vectors, K classes of which P were seen, Q pairs of these.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,18 @@ from firstspike import components
 from firstspike.errors import UserError
 
 Arrays = dict[str, np.ndarray]
+Shifted = Callable[
+    [np.ndarray, int, int], np.ndarray
+]  # of training images, so many rows down and columns right
+
+
+class Shown(NamedTuple):
+    """What a classifier is fitted to: components float32 (N, D), classes as numbers 0..P-1 (N,), P, shifted ones."""
+
+    seen: np.ndarray
+    numbers: np.ndarray
+    classes: int
+    again: Shifted
 
 
 @dataclass(frozen=True)
@@ -28,12 +42,29 @@ class Classifier:
     power: float = 1.0
     components: int = 0
 
-    def fit(self, ranks: np.ndarray, labels: np.ndarray, *, steps: int, seed: int, threads: int) -> Arrays:
-        """What is learnt from ranks uint8 (N, F) with labels (N,)."""
+    def fit(
+        self,
+        ranks: np.ndarray,
+        labels: np.ndarray,
+        *,
+        steps: int,
+        seed: int,
+        threads: int,
+        shifted: Shifted | None = None,
+    ) -> Arrays:
+        """What is learnt from ranks uint8 (N, F) with labels (N,); ``shifted`` gives ranks of shifted images."""
         mean, basis = components.fit(ranks, self.table(steps), self.components)
-        seen = components.transform(ranks, self.table(steps), mean, basis)
         classes, numbers = np.unique(labels, return_inverse=True)
-        learnt = self._fit(seen, numbers, len(classes), seed, threads)
+
+        def seen(ranks: np.ndarray) -> np.ndarray:
+            return components.transform(ranks, self.table(steps), mean, basis)
+
+        def again(rows: np.ndarray, down: int, right: int) -> np.ndarray:
+            if shifted is None:
+                raise UserError("option shifts: there are no images to shift here: take 0")
+            return seen(shifted(rows, down, right))
+
+        learnt = self._fit(Shown(seen(ranks), numbers, len(classes), again), seed, threads)
         return {"mean": mean, "basis": basis, "classes": classes.astype(np.int64), **learnt}
 
     def scores(self, arrays: Arrays, ranks: np.ndarray, *, steps: int, classes: int) -> np.ndarray:
@@ -47,7 +78,7 @@ class Classifier:
         """What each rank stands for, float32 (T + 1,)."""
         return ((np.arange(steps + 1) / steps) ** self.power).astype(np.float32)
 
-    def _fit(self, seen: np.ndarray, numbers: np.ndarray, classes: int, seed: int, threads: int) -> Arrays:
+    def _fit(self, shown: Shown, seed: int, threads: int) -> Arrays:
         raise NotImplementedError
 
     def _scores(self, arrays: Arrays, seen: np.ndarray) -> np.ndarray:
@@ -59,28 +90,42 @@ class KernelSVM(Classifier):
     """A support vector machine for each pair of classes; ``cost`` is its C, the kernel exp(-gamma |a - b|^2).
 
     gamma is 1 / (D * variance of all components), as scikit-learn's "scale". A pair's machine votes for one of its
-    classes; among classes of equally many votes the sum of their margins decides.
+    classes; among classes of equally many votes the sum of their margins decides. With ``shifts`` the support vectors'
+    images are shifted by so many pixels in each of four directions and the machines fitted anew, to these and them
+    (virtual support vectors: DeCoste & Schoelkopf 2002).
     """
 
     components: int = 200
     cost: float = 2.4
+    shifts: int = 0
 
-    def _fit(self, seen: np.ndarray, numbers: np.ndarray, classes: int, seed: int, threads: int) -> Arrays:
+    def _fit(self, shown: Shown, seed: int, threads: int) -> Arrays:
+        seen, numbers = shown.seen, shown.numbers
         gamma = 1 / (seen.shape[1] * max(float(seen.var(dtype=np.float64)), 1e-12))
-        pairs = list(combinations(range(classes), 2))
-        rows = [np.flatnonzero((numbers == first) | (numbers == second)) for first, second in pairs]
+        used, learnt = self._machines(seen, numbers, shown.classes, gamma, threads)
+        if self.shifts:
+            d = self.shifts
+            moved = [shown.again(used, *move) for move in ((0, d), (d, 0), (0, -d), (-d, 0))]
+            seen, numbers = np.concatenate([seen[used], *moved]), np.tile(numbers[used], 5)
+            used, learnt = self._machines(seen, numbers, shown.classes, gamma, threads)
+        return {"support": seen[used], "gamma": np.array(gamma), **learnt}
 
-        def machine(pair: int) -> tuple[np.ndarray, np.ndarray, float]:
-            return _machine(seen, numbers, rows[pair], self.cost, gamma)
+    def _machines(
+        self, seen: np.ndarray, numbers: np.ndarray, classes: int, gamma: float, threads: int
+    ) -> tuple[np.ndarray, Arrays]:
+        """Rows of the support vectors, their weights (S, Q) and the offsets (Q,) of all pairs' machines."""
+        pairs = list(combinations(range(classes), 2))
+
+        def machine(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, float]:
+            return _machine(seen, numbers, np.flatnonzero(np.isin(numbers, pair)), self.cost, gamma)
 
         with ThreadPoolExecutor(threads) as pool:  # libsvm leaves Python's lock alone
-            machines = list(pool.map(machine, range(len(pairs))))
+            machines = list(pool.map(machine, pairs))
         used = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _, _ in machines)]))
         weights = np.zeros((len(used), len(pairs)), np.float32)
         for pair, (support, coefficients, _) in enumerate(machines):
             weights[np.searchsorted(used, support), pair] = coefficients
-        offsets = np.array([offset for _, _, offset in machines], np.float32)
-        return {"support": seen[used], "weights": weights, "offsets": offsets, "gamma": np.array(gamma)}
+        return used, {"weights": weights, "offsets": np.array([m[2] for m in machines], np.float32)}
 
     def _scores(self, arrays: Arrays, seen: np.ndarray) -> np.ndarray:
         """Votes, and less than half a vote by the sum of margins, as a share of what there is to win."""
@@ -124,10 +169,11 @@ class LinearClassifier(Classifier):
 
     cost: float = 0.01
 
-    def _fit(self, seen: np.ndarray, numbers: np.ndarray, classes: int, seed: int, threads: int) -> Arrays:
+    def _fit(self, shown: Shown, seed: int, threads: int) -> Arrays:
         from scipy.sparse import csr_matrix
         from sklearn.svm import LinearSVC
 
+        seen, numbers, classes, _ = shown
         if classes < 2:
             return {"weights": np.zeros((seen.shape[1], 1), np.float32), "offsets": np.ones(1, np.float32)}
         svc = LinearSVC(C=self.cost, dual=len(seen) < seen.shape[1], random_state=seed)
@@ -152,7 +198,8 @@ class Neighbours(Classifier):
     components: int = 200
     neighbours: int = 5
 
-    def _fit(self, seen: np.ndarray, numbers: np.ndarray, classes: int, seed: int, threads: int) -> Arrays:
+    def _fit(self, shown: Shown, seed: int, threads: int) -> Arrays:
+        seen, numbers, *_ = shown
         if self.neighbours > len(seen):
             raise UserError(
                 f"option neighbours: {self.neighbours} given, but there are {len(seen)} training images"

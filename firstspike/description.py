@@ -34,6 +34,7 @@ RANGES = {  # of options, by their name or the last word of it
     "passes": (1, LARGEST),
     "power": (0, 100),
     "components": (0, LARGEST),
+    "shifts": (0, 254),
     "neighbours": (1, LARGEST),
     "dropout": (0, 1),
     "lower": (0, 1),

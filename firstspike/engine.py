@@ -15,13 +15,14 @@ from firstspike.layers import (
     LinearSVM,
     Pool,
 )
-from firstspike.network import Network, elect
+from firstspike.network import Network, elect, shift
 from firstspike.svm import fit_linear, sparse_spikes
 
 FEATURES = ("latency", "potential", "rank")
 SILENT = 255
 CHUNK = 1000  # images between two reports of progress
 Progress = Callable[[int, int, int], None]  # images done, of them right, of them silent
+Source = Callable[[np.ndarray], np.ndarray]  # rows to latencies of the network's input
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,13 @@ class Engine(Network):
         record: bool = False,
         order: np.ndarray | None = None,
         progress: Progress | None = None,
+        source: Source | None = None,
     ) -> PhaseResult:
-        """One pass of a phase, in the given order unless ``order`` (N,) tells another; counters go on from the last."""
+        """One pass of a phase, in the given order unless ``order`` (N,) tells another; counters go on from the last.
+
+        With ``from_inputs``, ``source`` gives the network's latencies for some rows, where a rule wants to alter them.
+        """
+        source = source if from_inputs else latencies.__getitem__
         inputs = latencies if from_inputs else self.inputs(phase, latencies)
         order = np.arange(len(inputs)) if order is None else order
         tell = progress or (lambda done, right, silent: None)
@@ -63,7 +69,7 @@ class Engine(Network):
             rule = next(iter(self.phase(phase).rules.values()))
             at_once = {LinearSVM: self._fit_machine, Fitted: self._fit_readout}
             fit = at_once.get(type(rule), self._fit_reward)
-            result = fit(phase, inputs, labels, order, record, tell)
+            result = fit(phase, inputs, labels, order, record, tell, source)
         else:
             result = self._fit_stdp(phase, inputs, order, record, tell)
         self.epochs[phase] += 1
@@ -105,6 +111,7 @@ class Engine(Network):
         order: np.ndarray,
         record: bool,
         tell: Progress,
+        source: Source | None,
     ) -> PhaseResult:
         names = self.learning(phase)
         window = next(rule.window for rule in self.phase(phase).rules.values())
@@ -139,6 +146,7 @@ class Engine(Network):
         order: np.ndarray,
         record: bool,
         tell: Progress,
+        source: Source | None,
     ) -> PhaseResult:
         """Weights of a decision layer that sees the whole field, from a support vector machine."""
         (name,) = self.learning(phase)
@@ -164,12 +172,24 @@ class Engine(Network):
         order: np.ndarray,
         record: bool,
         tell: Progress,
+        source: Source | None,
     ) -> PhaseResult:
         """A classifier of all images at once."""
         (name,) = self.learning(phase)
         shown, told = inputs[order], labels[order]
+
+        def shifted(rows: np.ndarray, down: int, right: int) -> np.ndarray:
+            return self.enough(phase, shift(source(order[rows]), down, right))
+
         if len(order):
-            self.readouts[name].fit(shown, told, steps=self.steps, seed=self.seed, threads=self.workers)
+            self.readouts[name].fit(
+                shown,
+                told,
+                steps=self.steps,
+                seed=self.seed,
+                threads=self.workers,
+                shifted=source and shifted,
+            )
         return _answered(self.answers_from(phase, shown), told, name, record, tell)
 
     def _learn_window(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from firstspike.classifiers import Arrays
+from firstspike.classifiers import Arrays, Shifted
 from firstspike.errors import UserError
 from firstspike.layers import Readout, Shape
 
@@ -18,10 +18,28 @@ class ReadoutLayer:
     shape: Shape
     arrays: Arrays = field(default_factory=dict)
 
-    def fit(self, latencies: np.ndarray, labels: np.ndarray, *, steps: int, seed: int, threads: int) -> None:
-        """Learn from latencies uint8 (N, C, H, W) with labels (N,)."""
+    def fit(
+        self,
+        latencies: np.ndarray,
+        labels: np.ndarray,
+        *,
+        steps: int,
+        seed: int,
+        threads: int,
+        shifted: Shifted | None = None,
+    ) -> None:
+        """Learn from latencies uint8 (N, C, H, W) with labels (N,); ``shifted`` gives those of shifted images."""
+
+        def moved(rows: np.ndarray, down: int, right: int) -> np.ndarray:
+            return ranks(shifted(rows, down, right), steps)
+
         self.arrays = self.layer.classifier.fit(
-            ranks(latencies, steps), labels, steps=steps, seed=seed, threads=threads
+            ranks(latencies, steps),
+            labels,
+            steps=steps,
+            seed=seed,
+            threads=threads,
+            shifted=shifted and moved,
         )
 
     def scores(self, latencies: np.ndarray, *, steps: int, group: int) -> np.ndarray:

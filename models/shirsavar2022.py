@@ -22,7 +22,7 @@ class Shirsavar2022(NetworkTrainer):
         Pool(2),
         Conv("conv2", 100, kernel=3, threshold=5, pad=1, k=8, radius=1, binary=True, **START),
         Pool(3),
-        Readout("decision", KernelSVM()),
+        Readout("decision", KernelSVM(shifts=1)),
     )
     plan = (
         Phase("conv1", {"conv1": BatchSTDP()}, epochs=1),

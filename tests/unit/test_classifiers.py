@@ -142,3 +142,30 @@ def test_a_network_of_another_size_is_refused():
     state["decision.learnt.basis"] = state["decision.learnt.basis"][:-1]
     with pytest.raises(UserError, match="another classifier or input"):
         again.load_state_dict(state)
+
+
+def test_support_vectors_are_shown_again_shifted():
+    """What a machine sees after its images were moved by a pixel is the network's answer to moved images."""
+    images = np.full((60, 6, 28, 28), 255, np.uint8)
+    images[:, :, 8:20, 8:20] = np.random.default_rng(2).integers(0, 15, (60, 6, 12, 12))
+    labels = np.arange(60) % 3
+    options = {"conv1_maps": 4, "conv2_maps": 5, "conv1_threshold": 1.0, "conv2_threshold": 1.0, "classes": 3}
+    net = create_model("shirsavar2022", components=3, cost=100.0, shifts=2, **options)
+    net.fit_phase("decision", images, labels)
+    plain = create_model("shirsavar2022", components=3, cost=100.0, shifts=0, **options)
+    plain.fit_phase("decision", images, labels)
+    few = net.state_dict()["decision.learnt.support"]
+    values = np.concatenate(
+        [
+            net.inputs("decision", np.roll(images, move, axis=(2, 3))).reshape(60, -1)
+            for move in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
+        ]
+    )
+    state = plain.state_dict()
+    table = np.arange(16, dtype=np.float32) / 15
+    every = components.transform(
+        15 - np.minimum(values, 15), table, state["decision.learnt.mean"], state["decision.learnt.basis"]
+    )
+    far = np.abs(few[:, None] - every[None]).max(axis=2)
+    assert far.min(axis=1).max() < 1e-4
+    assert (far.argmin(axis=1) >= 60).any()
