@@ -52,7 +52,7 @@ class Experiment:
 
 def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
     """Load and encode the data, make the network."""
-    model = get_model(options["model"])
+    model = chosen_model(options)
     if issubclass(model, ReadoutTrainer):
         return prepare_readout(options, say)
     if issubclass(model, GradientTrainer):
@@ -69,13 +69,17 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     parts = encoded(dataset, encoder, selected(options), cache=cache_folder(), memory_budget=budget(options))
     counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
     say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
-    fills = get_model(options["model"]).fills_a_gpu(options["update_batch"])
-    device = choose_device(options["device"], batched=fills)
+    device = choose_device(options["device"], batched=model.fills_a_gpu(options["update_batch"]))
     say(str(device))
     steps = encoder.steps if encoder else dataset.latency_steps
     net = make_network({**options, "device": device.name}, dataset, parts, steps)
     net.engine.workers = threads
     return Experiment(dataset, encoder, parts, net)
+
+
+def chosen_model(options: Mapping[str, Any]) -> type[NetworkTrainer]:
+    """The class of the network asked for, read out as asked for."""
+    return get_model(options["model"], options["readout"], options["readout_layer"])
 
 
 def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
@@ -220,7 +224,7 @@ def sides(options: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, steps: int) -> NetworkTrainer:
     """The network for this data, with the options that were given."""
-    known = get_model(options["model"]).known_options()
+    known = chosen_model(options).known_options()
     chosen = {name: options[name] for name in known if options.get(name) is not None}
     if known.get("window") == RSTDP.window:  # a network that states another one keeps it
         chosen.setdefault("window", options["batch_size"])
@@ -234,6 +238,8 @@ def make_network(options: Mapping[str, Any], dataset: Dataset, parts: Parts, ste
         seed=options["seed"],
         device=options["device"],
         update_batch=options["update_batch"],
+        readout=options["readout"],
+        readout_layer=options["readout_layer"],
         **chosen,
     )
 

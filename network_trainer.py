@@ -19,6 +19,7 @@ import numpy as np
 
 from firstspike import checkpoint
 from firstspike.backend import choose
+from firstspike.classifiers import CLASSIFIERS
 from firstspike.data.cache import IN_MEMORY, array_digest, cached_array
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
@@ -27,6 +28,7 @@ from firstspike.description import Description
 from firstspike.engine import Engine, PhaseResult
 from firstspike.errors import UserError
 from firstspike.layers import BatchSTDP, Decision, Layer, Phase
+from firstspike.read_out import read_out
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
 
@@ -188,6 +190,16 @@ class NetworkTrainer:
         rules = [rule for phase in cls.plan for rule in phase.rules.values()]
         in_turn = any(isinstance(rule, BatchSTDP) for rule in rules)
         return not in_turn and (update_batch or cls.update_batch) > 1
+
+    @classmethod
+    def read_out(cls, readout: str, layer: str | None = None) -> type["NetworkTrainer"]:
+        """This network cut behind a layer, or before its decision, and read out by a classifier."""
+        if readout not in CLASSIFIERS:
+            raise UserError(f"--readout {readout}: choose one of {', '.join(CLASSIFIERS)}")
+        whole = Description(cls.layers, cls.plan, cls.decision)
+        part = read_out(whole, CLASSIFIERS[readout](), layer)
+        stated = {"layers": part.layers, "plan": part.phases, "decision": part.decision}
+        return type(cls.__name__, (cls,), stated)
 
     def describe(self) -> Description:
         """The network as data: its description with its options, for its classes."""

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from firstspike.classifiers import CLASSIFIERS
 from firstspike.data.splits import fold_of
 from firstspike.errors import UserError
 from models import get_model
@@ -89,6 +90,15 @@ def build_parser() -> Parser:
         help="images that learn at once; 1 is the exact online rule (default: the model's, mostly 1)",
     )
     add(
+        "--readout",
+        help=f"{', '.join(CLASSIFIERS)}: a classifier of when neurons fire, instead of the decision",
+    )
+    add(
+        "--readout-layer",
+        metavar="LAYER",
+        help="the layer that it sees (default: what the decision would see)",
+    )
+    add(
         "--augment",
         action="store_true",
         help="add a rotated and shifted copy of every training image, anew each epoch",
@@ -156,7 +166,8 @@ def merged(given: Mapping[str, Any], arguments: Sequence[str], *, source: str | 
     first, _rest = parser.parse_known_args(arguments)
     model = first.model if named(arguments, "--model") else str(given.get("model", first.model))
     if not first.list_models:
-        add_model_options(parser, get_model(model))
+        asked = [getattr(first, name) or given.get(name) for name in ("readout", "readout_layer")]
+        add_model_options(parser, get_model(model, *asked))
     try:
         stated = as_arguments(given, parser)
         parser.parse_args(stated)

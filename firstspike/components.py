@@ -11,7 +11,7 @@ CHUNK = 1000  # images that are looked up at once
 def fit(ranks: np.ndarray, table: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean float32 (F,) and basis float32 (F, D) of ranks (N, F), from the covariance: largest variance first.
 
-    D is at most N and F; 0 components leave the features as they are: the basis is (F, 0).
+    D is at most N and F, less where fewer directions vary. With 0 components the features stay as they are: D = 0.
     """
     n, size = ranks.shape
     count = min(components, n, size)
@@ -21,11 +21,19 @@ def fit(ranks: np.ndarray, table: np.ndarray, components: int) -> tuple[np.ndarr
         return mean, np.zeros((size, 0), np.float32)
     from scipy.linalg import eigh
 
-    covariance = np.zeros((size, size))
-    for part in _parts(ranks):
-        centred = table[part] - mean
-        covariance += centred.T @ centred
-    _, vectors = eigh(covariance, subset_by_index=(size - count, size - 1), overwrite_a=True)
+    if (
+        n < size
+    ):  # the products of images are a smaller matrix than those of features, with the same eigenvalues
+        centred = (table[ranks] - mean).astype(np.float64)
+        values, vectors = eigh(centred @ centred.T, subset_by_index=(n - count, n - 1), overwrite_a=True)
+        varies = values > 1e-9 * values.max()
+        vectors = centred.T @ vectors[:, varies] / np.sqrt(values[varies])
+    else:
+        covariance = np.zeros((size, size))
+        for part in _parts(ranks):
+            centred = table[part] - mean
+            covariance += centred.T @ centred
+        _, vectors = eigh(covariance, subset_by_index=(size - count, size - 1), overwrite_a=True)
     return mean, np.ascontiguousarray(vectors[:, ::-1], np.float32)
 
 

@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
+from firstspike.classifiers import CLASSIFIERS
 from firstspike.errors import UserError
 from network_trainer import NetworkTrainer
 
@@ -32,12 +33,14 @@ def list_models() -> list[str]:
     return sorted(_NETWORKS)
 
 
-def get_model(name: str) -> type[NetworkTrainer]:
-    """The class of a network by its name or alias."""
+def get_model(name: str, readout: str | None = None, layer: str | None = None) -> type[NetworkTrainer]:
+    """The class of a network by its name or alias; with a readout, cut behind a layer and read out by a classifier."""
     name = _ALIASES.get(name, name)
     if name not in _NETWORKS:
         raise UserError(f"model {name!r}: choose one of {', '.join(list_models())}")
-    return _NETWORKS[name]
+    if layer is not None and readout is None:
+        raise UserError(f"--readout-layer {layer}: give --readout too, one of {', '.join(CLASSIFIERS)}")
+    return _NETWORKS[name] if readout is None else _NETWORKS[name].read_out(readout, layer)
 
 
 def create_model(
@@ -50,16 +53,19 @@ def create_model(
     seed: int = 0,
     device: str = "cpu",
     update_batch: int | None = None,
+    readout: str | None = None,
+    readout_layer: str | None = None,
     **options: Any,
 ) -> NetworkTrainer:
     """Make a network for latencies of ``in_channels`` maps of ``image_size`` in ``steps`` steps.
 
     ``device`` is one of torch's; ``update_batch`` images learn at once, 1 being the exact online rule (and the
-    default of most).
+    default of most). ``readout`` svm, linear or knn takes the place of what comes after ``readout_layer``, or of the
+    decision.
     Options change numbers of the description: fields of its rules (``window=20``), of its layers
     (``conv4_threshold=128``).
     """
-    return get_model(name)(
+    return get_model(name, readout, readout_layer)(
         in_channels=in_channels,
         classes=classes,
         image_size=image_size,

@@ -10,8 +10,10 @@ from firstspike import components
 from firstspike.classifiers import CLASSIFIERS, KernelSVM, LinearClassifier, Neighbours
 from firstspike.errors import UserError
 from firstspike.layers import Readout
-from firstspike.readout_layer import ReadoutLayer
+from firstspike.network import shift
+from firstspike.readout_layer import ReadoutLayer, ranks
 from models import create_model
+from tests.zoo import latencies, make_selective
 
 STEPS, SHAPE = 8, (5, 3, 3)
 RNG = np.random.default_rng(0)
@@ -34,11 +36,20 @@ def shown(ranks=RANKS):
     return np.where(ranks > 0, STEPS - ranks, 255).astype(np.uint8).reshape(-1, *SHAPE)
 
 
-def test_components_are_those_of_scikit_learn():
-    mean, basis = components.fit(RANKS, np.arange(STEPS + 1, dtype=np.float32), 7)
-    ours = components.transform(RANKS, np.arange(STEPS + 1, dtype=np.float32), mean, basis)
-    theirs = PCA(7, svd_solver="covariance_eigh").fit_transform(RANKS.astype(float))
+@pytest.mark.parametrize("images", [300, 30])  # more and fewer than features
+def test_components_are_those_of_scikit_learn(images):
+    mean, basis = components.fit(RANKS[:images], np.arange(STEPS + 1, dtype=np.float32), 7)
+    ours = components.transform(RANKS[:images], np.arange(STEPS + 1, dtype=np.float32), mean, basis)
+    theirs = PCA(7, svd_solver="full").fit_transform(RANKS[:images].astype(float))
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
+
+
+def test_directions_without_variance_are_left_out():
+    _, basis = components.fit(RANKS[:10], np.arange(STEPS + 1, dtype=np.float32), 200)
+    assert basis.shape == (45, 9)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(9), atol=1e-5)
+    _, basis = components.fit(np.repeat(RANKS[:1], 5, axis=0), np.arange(STEPS + 1, dtype=np.float32), 3)
+    assert basis.shape == (45, 0)
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5])
@@ -129,43 +140,47 @@ def test_what_was_learnt_is_taken_over(name):
     assert "mean" in second.arrays
 
 
-def test_a_network_of_another_size_is_refused():
-    images = np.random.default_rng(1).integers(0, 15, (40, 6, 28, 28)).astype(np.uint8)
-    small = {"conv1_maps": 4, "conv2_maps": 5, "components": 3}
-    net = create_model("shirsavar2022", **small, conv1_threshold=1.0, conv2_threshold=1.0)
-    net.fit_phase("decision", images, np.arange(40) % 10)
-    again = create_model("shirsavar2022", **small, conv1_threshold=1.0, conv2_threshold=1.0)
+def network(**options):
+    """A small shirsavar2022 for three classes whose maps differ."""
+    small = {"conv1_maps": 6, "conv2_maps": 5, "conv1_threshold": 3.0, "conv2_threshold": 2.0, "classes": 3}
+    net = create_model("shirsavar2022", **{**small, "components": 3, "steps": STEPS, **options})
+    make_selective(net)
+    return net
+
+
+def test_a_network_with_another_classifier_is_refused():
+    images, net, again = latencies(60, side=28), network(), network()
+    net.fit_phase("decision", images, np.arange(60) % 3)
     again.load_state_dict(net.state_dict())
     np.testing.assert_array_equal(again.predict(images), net.predict(images))
     np.testing.assert_array_equal(again.scores(images), net.scores(images))
     state = net.state_dict()
+    assert state["decision.learnt.basis"].shape == (80, 3)
     state["decision.learnt.basis"] = state["decision.learnt.basis"][:-1]
     with pytest.raises(UserError, match="another classifier or input"):
         again.load_state_dict(state)
 
 
 def test_support_vectors_are_shown_again_shifted():
-    """What a machine sees after its images were moved by a pixel is the network's answer to moved images."""
-    images = np.full((60, 6, 28, 28), 255, np.uint8)
-    images[:, :, 8:20, 8:20] = np.random.default_rng(2).integers(0, 15, (60, 6, 12, 12))
-    labels = np.arange(60) % 3
-    options = {"conv1_maps": 4, "conv2_maps": 5, "conv1_threshold": 1.0, "conv2_threshold": 1.0, "classes": 3}
-    net = create_model("shirsavar2022", components=3, cost=100.0, shifts=2, **options)
-    net.fit_phase("decision", images, labels)
-    plain = create_model("shirsavar2022", components=3, cost=100.0, shifts=0, **options)
-    plain.fit_phase("decision", images, labels)
-    few = net.state_dict()["decision.learnt.support"]
-    values = np.concatenate(
-        [
-            net.inputs("decision", np.roll(images, move, axis=(2, 3))).reshape(60, -1)
-            for move in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
-        ]
-    )
-    state = plain.state_dict()
-    table = np.arange(16, dtype=np.float32) / 15
-    every = components.transform(
-        15 - np.minimum(values, 15), table, state["decision.learnt.mean"], state["decision.learnt.basis"]
-    )
-    far = np.abs(few[:, None] - every[None]).max(axis=2)
-    assert far.min(axis=1).max() < 1e-4
-    assert (far.argmin(axis=1) >= 60).any()
+    """Every vector of the machine is what it sees of an image, or of one that was moved by two pixels."""
+    images, labels = latencies(60, side=28), np.arange(60) % 3
+    net, plain = network(shifts=2, cost=100.0), network(shifts=0, cost=100.0)
+    for each in (net, plain):
+        each.fit_phase("decision", images, labels)
+    moves = ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
+    seen = np.concatenate([net.inputs("decision", shift(images, *move)) for move in moves])
+    learnt = plain.state_dict()
+    table = np.arange(STEPS + 1, dtype=np.float32) / STEPS
+    mean, basis = learnt["decision.learnt.mean"], learnt["decision.learnt.basis"]
+    every = components.transform(ranks(seen, STEPS), table, mean, basis)
+    support = net.state_dict()["decision.learnt.support"]
+    far = np.abs(support[:, None] - every[None]).max(axis=2)
+    assert far.min(axis=1).max() < 1e-5
+    assert (far[:, 60:].min(axis=1) < far[:, :60].min(axis=1)).any()
+
+
+def test_shifts_need_the_images():
+    net = network(shifts=1)
+    seen = net.inputs("decision", latencies(60, side=28))
+    with pytest.raises(UserError, match="option shifts: there are no images to shift here: take 0"):
+        net.fit_phase("decision", seen, np.arange(60) % 3, from_inputs=True)
