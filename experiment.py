@@ -23,7 +23,7 @@ from firstspike.report.activation import ActivationMaps
 from firstspike.report.callbacks import Callback, HistoryFile
 from firstspike.report.extractor_run import ExtractorRun
 from firstspike.report.readout_run import ReadoutRun
-from firstspike.report.records import Sample
+from firstspike.report.records import Sample, load_position
 from firstspike.report.run import Outcome, ZooRun
 from firstspike.report.tensorboard import TensorBoard
 from firstspike.report.timed_run import TimedRun
@@ -31,7 +31,7 @@ from firstspike.report.writer import Answers, Learnt, write_report
 from firstspike.threads import available
 from gradient_trainer import GradientTrainer, find_samples
 from models import create_model, get_model
-from network_trainer import Keeper, NetworkTrainer, Position, load_position, tell
+from network_trainer import Keeper, NetworkTrainer, Position, tell
 from options import computed
 from readout_trainer import ReadoutTrainer, find_features
 from s1c1 import S1C1

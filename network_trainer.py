@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from firstspike import checkpoint
 from firstspike.backend import choose
 from firstspike.classifiers import CLASSIFIERS
 from firstspike.data.cache import IN_MEMORY, array_digest, cached_array
-from firstspike.data.samples import Samples
+from firstspike.data.samples import Altered, Samples, Source
 from firstspike.data.splits import order
 from firstspike.describe import to_plain
 from firstspike.description import Description
@@ -30,56 +30,9 @@ from firstspike.errors import UserError
 from firstspike.layers import BatchSTDP, Decision, Layer, Phase
 from firstspike.read_out import read_out
 from firstspike.report.callbacks import Callback
-from firstspike.report.records import EpochRecord, Progress
+from firstspike.report.records import EpochRecord, Position, Progress, to_jsonable
 
-ORDERED = ("rates", "convergence", "figures")  # fields of a record whose names have an order
 STALLED = 5  # epochs behind the best one after which a supervised phase ends
-
-
-class Altered:
-    """What a phase sees in one epoch of augmented samples: indexing by rows gives arrays."""
-
-    def __init__(self, plain: np.ndarray, copies: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._plain, self._copies = plain, copies
-
-    def __len__(self) -> int:
-        return 2 * len(self._plain)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        out = np.empty((len(rows), *self._plain.shape[1:]), self._plain.dtype)
-        first = rows < len(self._plain)
-        out[first] = self._plain[rows[first]]
-        if not first.all():
-            out[~first] = self._copies(rows[~first] - len(self._plain))
-        return out
-
-
-@dataclass(frozen=True)
-class Source:
-    """The latencies of an epoch's samples, altered copies behind the images: called with rows."""
-
-    samples: Samples
-    epoch: int
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Latencies uint8 (n, C, H, W) of some of the samples."""
-        images = rows % len(self.samples.rows)
-        latencies, altered = self.samples.take(images), rows >= len(self.samples.rows)
-        if altered.any():
-            latencies[altered] = self.samples.copies(self.epoch, images[altered])
-        return latencies
-
-
-@dataclass
-class Position:
-    """Where a run stands: what a checkpoint holds beside the network's state."""
-
-    phase: int = 0
-    epoch: int = 0
-    best_phase: str = ""
-    best_epoch: int = -1
-    best_accuracy: float = -1.0
-    records: list[EpochRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,22 +70,6 @@ class Keeper:
                 "position": to_jsonable(position),
             }
             checkpoint.save(self.path(name), state, meta)
-
-
-def to_jsonable(position: Position) -> dict[str, Any]:
-    """A position for a checkpoint's description, which sorts names: what has an order is written as pairs."""
-    records = [asdict(record) for record in position.records]
-    pairs = [{name: list(record[name].items()) for name in ORDERED} for record in records]
-    return {**asdict(position), "records": [a | b for a, b in zip(records, pairs, strict=True)]}
-
-
-def load_position(meta: Mapping[str, Any]) -> Position:
-    """The position in a checkpoint's description."""
-    records = [
-        EpochRecord(**{**record, **{name: dict(record.get(name, ())) for name in ORDERED}})
-        for record in meta["position"]["records"]
-    ]
-    return Position(**{**meta["position"], "records": records})
 
 
 class NetworkTrainer:

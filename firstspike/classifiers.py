@@ -193,22 +193,21 @@ class LinearClassifier(Classifier):
 
 @dataclass(frozen=True)
 class Neighbours(Classifier):
-    """The ``neighbours`` nearest training images vote; of classes with equally many votes the nearer one wins."""
+    """The ``neighbours`` nearest training images vote; of classes with equally many votes the nearer one wins.
+
+    Where there are fewer images, all vote.
+    """
 
     components: int = 200
     neighbours: int = 5
 
     def _fit(self, shown: Shown, seed: int, threads: int) -> Arrays:
-        seen, numbers, *_ = shown
-        if self.neighbours > len(seen):
-            raise UserError(
-                f"option neighbours: {self.neighbours} given, but there are {len(seen)} training images"
-            )
-        return {"images": seen, "numbers": numbers.astype(np.int64)}
+        return {"images": shown.seen, "numbers": shown.numbers.astype(np.int64)}
 
     def _scores(self, arrays: Arrays, seen: np.ndarray) -> np.ndarray:
         """Shares of the votes; a nearer neighbour has a little more of them, never as much as another vote."""
-        k, images = self.neighbours, arrays["images"]
+        images = arrays["images"]
+        k = min(self.neighbours, len(images))
         far = (images**2).sum(axis=1) - 2 * (
             seen @ images.T
         )  # squared distance, less what is the same for all

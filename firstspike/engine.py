@@ -9,13 +9,14 @@ from firstspike.compiled import IDENTITY
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
 from firstspike.kernels.joint import Turn
+from firstspike.latencies import shift
 from firstspike.layers import (
     Conv,
     Fitted,
     LinearSVM,
     Pool,
 )
-from firstspike.network import Network, elect, shift
+from firstspike.network import Network, elect
 from firstspike.svm import fit_linear, sparse_spikes
 
 FEATURES = ("latency", "potential", "rank")

@@ -12,6 +12,7 @@ from firstspike.backend import Backend
 from firstspike.compiled import DecisionLayer, ThresholdLayer
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
+from firstspike.latencies import SILENT, earliest_map, pool_latency
 from firstspike.layers import (
     BatchSTDP,
     Branches,
@@ -30,7 +31,6 @@ from firstspike.rates import LayerRates
 from firstspike.readout_layer import ReadoutLayer
 
 FEATURES = ("latency", "potential", "rank")
-SILENT = 255
 CHUNK = 1000  # images between two reports of progress
 
 
@@ -348,43 +348,6 @@ def under(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def fires(node: ThresholdLayer | DecisionLayer) -> bool:
     """Whether a layer's neurons fire in time, rather than decide at the end."""
     return node.layer.threshold is not None
-
-
-def pool_latency(latencies: np.ndarray, pool: Pool) -> np.ndarray:
-    """Earliest spike of every window; latencies uint8 (N, C, H, W)."""
-    _, rows, cols = pool.output(latencies.shape[1:])
-    padded = np.pad(
-        latencies, ((0, 0), (0, 0), (pool.pad, pool.pad), (pool.pad, pool.pad)), constant_values=SILENT
-    )
-    ends = (rows - 1) * pool.step + 1, (cols - 1) * pool.step + 1
-    views = [
-        padded[:, :, i : i + ends[0] : pool.step, j : j + ends[1] : pool.step]
-        for i in range(pool.window)
-        for j in range(pool.window)
-    ]
-    return np.minimum.reduce(views)
-
-
-def shift(latencies: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Latencies (N, C, H, W) moved by so many places; what comes in is silent."""
-    out = np.full_like(latencies, SILENT)
-    height, width = latencies.shape[2:]
-    (to_y, from_y), (to_x, from_x) = _overlap(down, height), _overlap(right, width)
-    out[:, :, to_y, to_x] = latencies[:, :, from_y, from_x]
-    return out
-
-
-def _overlap(by: int, size: int) -> tuple[slice, slice]:
-    """Where a line of places that is moved ends up, and where that came from."""
-    by = max(-size, min(by, size))
-    return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size - max(by, 0))
-
-
-def earliest_map(latencies: np.ndarray) -> np.ndarray:
-    """Pointwise inhibition of spikes: the earliest map of each place stays, of several the lowest."""
-    first = latencies.argmin(axis=1)[:, None]
-    others = np.arange(latencies.shape[1])[:, None, None] != first
-    return np.where(others, np.uint8(SILENT), latencies)
 
 
 def elect(votes: np.ndarray, decision: Decision) -> np.ndarray:

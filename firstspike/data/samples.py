@@ -40,6 +40,40 @@ class Samples:
         return self.latencies[self.rows[rows]]
 
 
+class Altered:
+    """What a phase sees in one epoch of augmented samples: indexing by rows gives arrays."""
+
+    def __init__(self, plain: np.ndarray, copies: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._plain, self._copies = plain, copies
+
+    def __len__(self) -> int:
+        return 2 * len(self._plain)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        out = np.empty((len(rows), *self._plain.shape[1:]), self._plain.dtype)
+        first = rows < len(self._plain)
+        out[first] = self._plain[rows[first]]
+        if not first.all():
+            out[~first] = self._copies(rows[~first] - len(self._plain))
+        return out
+
+
+@dataclass(frozen=True)
+class Source:
+    """The latencies of an epoch's samples, altered copies behind the images: called with rows."""
+
+    samples: Samples
+    epoch: int
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Latencies uint8 (n, C, H, W) of some of the samples."""
+        images = rows % len(self.samples.rows)
+        latencies, altered = self.samples.take(images), rows >= len(self.samples.rows)
+        if altered.any():
+            latencies[altered] = self.samples.copies(self.epoch, images[altered])
+        return latencies
+
+
 @dataclass(frozen=True)
 class Parts:
     """Training, validation and test samples."""

@@ -1,7 +1,7 @@
 """What the trainer tells its callbacks, and the rows of a run's history."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -87,3 +87,34 @@ class Embedding:
     features: np.ndarray
     labels: np.ndarray
     thumbnails: np.ndarray
+
+
+ORDERED = ("rates", "convergence", "figures")  # fields of a record whose names have an order
+
+
+@dataclass
+class Position:
+    """Where a run stands: what a checkpoint holds beside the network's state."""
+
+    phase: int = 0
+    epoch: int = 0
+    best_phase: str = ""
+    best_epoch: int = -1
+    best_accuracy: float = -1.0
+    records: list[EpochRecord] = field(default_factory=list)
+
+
+def to_jsonable(position: Position) -> dict[str, Any]:
+    """A position for a checkpoint's description, which sorts names: what has an order is written as pairs."""
+    records = [asdict(record) for record in position.records]
+    pairs = [{name: list(record[name].items()) for name in ORDERED} for record in records]
+    return {**asdict(position), "records": [a | b for a, b in zip(records, pairs, strict=True)]}
+
+
+def load_position(meta: Mapping[str, Any]) -> Position:
+    """The position in a checkpoint's description."""
+    records = [
+        EpochRecord(**{**record, **{name: dict(record.get(name, ())) for name in ORDERED}})
+        for record in meta["position"]["records"]
+    ]
+    return Position(**{**meta["position"], "records": records})

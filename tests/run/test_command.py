@@ -26,8 +26,8 @@ from tests.zoo import ZOO
 OPTIONS = [
     "--activation-maps", "--augment", "--batch-size", "--config", "--data-dir", "--dataset", "--device", "--epochs",
     "--evaluate", "--first", "--fold", "--help", "--image-size", "--list-models", "--list-presets", "--memory-budget",
-    "--mirror", "--model", "--patience", "--print-config", "--ratio", "--resume", "--run-dir", "--seed",
-    "--skip-bad", "--tensorboard", "--threads", "--update-batch", "--validation",
+    "--mirror", "--model", "--patience", "--print-config", "--ratio", "--readout", "--readout-layer", "--resume",
+    "--run-dir", "--seed", "--skip-bad", "--tensorboard", "--threads", "--update-batch", "--validation",
 ]  # fmt: skip
 RULE_OPTIONS = [
     "--doubling-period", "--lower", "--ltd", "--ltd-per-ltp", "--ltp", "--ltp-ceiling", "--no-stabilise",

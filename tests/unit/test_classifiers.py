@@ -9,8 +9,8 @@ from sklearn.svm import SVC, LinearSVC
 from firstspike import components
 from firstspike.classifiers import CLASSIFIERS, KernelSVM, LinearClassifier, Neighbours
 from firstspike.errors import UserError
+from firstspike.latencies import shift
 from firstspike.layers import Readout
-from firstspike.network import shift
 from firstspike.readout_layer import ReadoutLayer, ranks
 from models import create_model
 from tests.zoo import latencies, make_selective
@@ -123,9 +123,11 @@ def test_a_layer_is_silent_without_spikes_and_before_it_learnt(name):
     assert (layer.scores(latencies[:3], steps=STEPS, group=1) == 0).all()
 
 
-def test_more_neighbours_than_images_are_refused():
-    with pytest.raises(UserError, match="neighbours: 201 given, but there are 200 training images"):
-        fit(Neighbours(neighbours=201))
+def test_all_images_vote_where_there_are_fewer_than_neighbours():
+    few, every = (
+        scores(kind, fit(kind)) for kind in (Neighbours(neighbours=900), Neighbours(neighbours=200))
+    )
+    np.testing.assert_array_equal(few, every)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -5,8 +5,9 @@ import pytest
 
 from firstspike import engine as engine_module
 from firstspike.errors import UserError
+from firstspike.latencies import pool_latency
 from firstspike.layers import Decision, Pool
-from firstspike.network import elect, pool_latency
+from firstspike.network import elect
 from tests.zoo import ZOO, fit_all, latencies, make_selective, small
 
 HEADS = Decision(("decision_1", "decision_2", "decision_3"), fallback=(1, 0, 2))

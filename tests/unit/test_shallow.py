@@ -14,7 +14,7 @@ from firstspike.data import DataMissing, load
 from firstspike.data.images import object_number
 from firstspike.data.samples import Samples
 from firstspike.errors import UserError
-from firstspike.network import earliest_map
+from firstspike.latencies import earliest_map
 from models import create_model, get_model, list_models
 from s1c1 import S1C1
 from tests.zoo import latencies

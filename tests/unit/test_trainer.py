@@ -10,7 +10,8 @@ from firstspike import checkpoint
 from firstspike.data.samples import Samples
 from firstspike.data.splits import order
 from firstspike.report.callbacks import Callback
-from network_trainer import Keeper, Position, load_position, to_jsonable
+from firstspike.report.records import load_position, to_jsonable
+from network_trainer import Keeper, Position
 from tests.zoo import ZOO, latencies, small
 
 N, HELD = 21, 9
