@@ -15,7 +15,7 @@ from firstspike import checkpoint
 from firstspike.data import DataMissing, Dataset, load
 from firstspike.data.samples import Parts, Samples, Selection, chosen_rows, encoded
 from firstspike.errors import UserError
-from firstspike.files import make_folder
+from firstspike.files import make_folder, remove_leftovers
 from firstspike.layers import RSTDP
 from firstspike.readouts.extractors import Extractor
 from firstspike.readouts.sources import FeatureSet, Place, planes
@@ -330,6 +330,8 @@ def resume(
     """Go on where a run was left; a finished one reports again."""
     experiment = prepare(options, say)
     position, last = Position(), Keeper(folder).path("last")
+    for place in (folder, last.parent):  # of a run that was killed
+        remove_leftovers(place)
     if last.exists():
         position = take_over(experiment.net, last, computed(options))
     return position, train(options, experiment, folder, position, say, *watchers)

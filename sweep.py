@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firstspike import interrupt
+
+if __name__ == "__main__":
+    interrupt.leave_while_loading()
+
 import yaml
 
 from experiment import prepare
@@ -66,7 +71,7 @@ def build_parser() -> Parser:
     what = parser.add_argument_group("what is tried").add_argument
     what("--config", metavar="FILE", required=True, help="a YAML file of options; every list is an axis")
     what(
-        "--kfold", type=whole(2), metavar="K", help="K runs a trial: each holds out one of K stratified folds"
+        "--kfold", type=whole(2), metavar="K", help="K runs a trial, each holds out one of K stratified folds"
     )
     what("--search", choices=("grid", "tpe"), default="grid", help="every point (default), or Optuna's TPE")
     what("--trials", type=whole(1), metavar="N", help="how many points TPE tries")
@@ -76,9 +81,7 @@ def build_parser() -> Parser:
     what("--floor-epochs", type=whole(0), default=3, metavar="N", help="but not in its first N (default: 3)")
     how = parser.add_argument_group("how and where").add_argument
     how("--jobs", type=whole(1), metavar="N", help="runs at a time (default: one a processor)")
-    how(
-        "--cluster", metavar="ADDRESS", help="spread the runs over the Ray cluster at this address, or 'auto'"
-    )
+    how("--cluster", metavar="ADDRESS", help="spread the runs over the Ray cluster there ('auto': find it)")
     how("--folder", metavar="DIR", help="where everything goes (default: sweeps/ and the file's name)")
     how("--retry", action="store_true", help="do again the runs that failed before")
     return parser
@@ -133,9 +136,7 @@ class Plan:
 def folded(options: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """The options of every fold; its number is added to the seed, as published (Goupy et al., NeurIPS 2024)."""
     if options["fold"] is not None or options["ratio"] != 1:
-        raise UserError(
-            "--kfold: leave out fold and ratio; first takes fewer images, the same for every fold"
-        )
+        raise UserError("--kfold: leave out fold and ratio; first takes fewer images, the same in every fold")
     return [{**options, "seed": options["seed"] + fold, "fold": f"{fold}/{count}"} for fold in range(count)]
 
 
@@ -152,6 +153,8 @@ def plan_of(asked: argparse.Namespace, rest: Sequence[str], *, threads: int) -> 
     for name in space.names:
         if named(rest, flag(name)) or name in NOT_COMPUTED:
             raise UserError(f"{flag(name)}: a list in {asked.config}, where one value is needed")
+    if asked.floor is not None and not 0 <= asked.floor <= 1:
+        raise UserError(f"--floor {asked.floor:g}: give a share from 0 to 1, such as 0.9")
     floor = None if asked.floor is None else Floor(asked.floor, asked.floor_epochs)
     folder = Path(asked.folder or Path("sweeps") / Path(asked.config).stem).resolve()
     return Plan(asked.config, space, tuple(rest), folder, asked.kfold, floor, threads)
@@ -273,10 +276,10 @@ def command(arguments: Sequence[str]) -> int:
         try:
             sweep.carry_out(search, points, Progress(total))
             sweep.conclude()
-        except KeyboardInterrupt as interrupt:
+        except KeyboardInterrupt as stop:
             again = shlex.join(["python", "sweep.py", *arguments])
-            raise KeyboardInterrupt(f"the same command goes on: {again}") from interrupt
-    return 0
+            raise KeyboardInterrupt(f"the same command goes on: {again}") from stop
+        return int(all(trial.status == "failed" for trial in sweep.trials()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -286,4 +289,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    interrupt.ready()
     sys.exit(main())

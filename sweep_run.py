@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from experiment import resume
+from firstspike import checkpoint
 from firstspike.errors import UserError
-from firstspike.files import make_folder, remove_leftovers
+from firstspike.files import make_folder
 from firstspike.report.console import Console
+from firstspike.report.records import EpochRecord
 from firstspike.sweep.floor import Floor, Hopeless
 from firstspike.sweep.records import Record
+from network_trainer import Keeper, load_position
 from options import computed
 
 
@@ -32,8 +35,6 @@ def carry_out(run: Run) -> Record:
     began = time.monotonic()
     try:
         make_folder(run.folder)
-        for folder in (run.folder, run.folder / "checkpoints"):
-            remove_leftovers(folder)
         with open(run.folder / "log.txt", "a", encoding="utf-8", buffering=1) as log:
             figures = {"status": "done", **trained(run, log)}
     except Hopeless as low:
@@ -47,6 +48,8 @@ def trained(run: Run, log: TextIO) -> dict[str, Any]:
     """Train and report as train.py does, telling a file; the figures for the record."""
     watchers = [Console(log), *([run.floor] if run.floor else [])]
     try:
+        for record in recorded_epochs(run.folder) if run.floor else ():
+            run.floor.on_epoch(record)  # it may have been killed when it was just below
         position, answers = resume(run.options, run.folder, partial(print, file=log), *watchers)
     except Exception:
         traceback.print_exc(file=log)
@@ -59,6 +62,12 @@ def trained(run: Run, log: TextIO) -> dict[str, Any]:
         "test": metrics.accuracy,
         "silent": metrics.silent / metrics.images,
     }
+
+
+def recorded_epochs(folder: Path) -> list[EpochRecord]:
+    """The epochs that a run's checkpoint knows of."""
+    last = Keeper(folder).path("last")
+    return load_position(checkpoint.load(last)[1]).records if last.exists() else []
 
 
 def lost(run: Run, error: Exception) -> Record:

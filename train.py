@@ -5,8 +5,6 @@ python train.py --resume runs/deep2024/mnist/20260101-120000
 python train.py --evaluate runs/deep2024/mnist/20260101-120000
 """
 
-import os
-import signal
 import sys
 import threading
 import time
@@ -15,14 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # what follows takes a second to import; an interrupt in it needs no traceback
+from firstspike import interrupt
 
-    def leave(*_: object) -> None:
-        """End at once."""
-        os.write(2, b"\ninterrupted: nothing was begun\n")
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, leave)
+if __name__ == "__main__":
+    interrupt.leave_while_loading()
 
 import yaml
 
@@ -137,6 +131,6 @@ def hear_once(failure: threading.ExceptHookArgs) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt.ready()
     threading.excepthook = hear_once
     sys.exit(main())

@@ -69,6 +69,8 @@ def test_killed_and_interrupted_runs_go_on_to_the_same_end(whole, tmp_path):
     stop_at(killed, "conv2     1/2", signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     run = the_run(tmp_path)
+    for place in (run, run / "checkpoints"):
+        (place / ".history.csv.0123456789ab.part").write_text("killed while it wrote")
     interrupted = start("--resume", run, cwd=tmp_path)
     err = stop_at(interrupted, "decision  1/3", signal.SIGINT)
     assert interrupted.returncode == 130

@@ -199,8 +199,10 @@ def test_a_failed_trial_is_reported_and_the_others_carried_on(tmp_path, monkeypa
 
 
 def test_a_run_below_the_floor_is_abandoned(tmp_path, capsys):
+    times = np.random.default_rng(1).uniform(0, 1, (40, 3, 2)).astype(np.float32)  # nothing to learn from
+    own(tmp_path / "own.npz", times=times)
     path = configuration(tmp_path, threshold=0.8, epochs=6)
-    floor = ("--jobs", 1, "--floor", 1.01, "--floor-epochs", 2)
+    floor = ("--jobs", 1, "--floor", 1, "--floor-epochs", 2)
     assert swept("--config", path, *floor) == 0
     folder = tmp_path / "sweeps" / "grid"
     (row,) = table(folder)
@@ -209,6 +211,9 @@ def test_a_run_below_the_floor_is_abandoned(tmp_path, capsys):
     assert not (folder / "best.yaml").exists()
     assert swept("--config", path, *floor) == 0
     assert len(lines(folder)) == 1
+    (folder / "records.jsonl").unlink()  # killed before it was on record
+    assert swept("--config", path, *floor) == 0
+    assert [(row["status"], row["epochs"]) for row in table(folder)] == [("abandoned", "3")]
     assert swept("--config", path, "--jobs", 1) == 0  # without a floor it goes on
     assert [(row["status"], row["epochs"]) for row in table(folder)] == [("done", "6")]
 
@@ -241,6 +246,7 @@ def test_tpe_goes_on_to_the_same_points(tmp_path, monkeypatch):
     [
         ({}, ("--kfold", 1), "argument --kfold: '1' given, a whole number from 2 on needed"),
         ({}, ("--search", "tpe"), "--search tpe: needs --trials N, and a list of values"),
+        ({}, ("--floor", 90), "--floor 90: give a share from 0 to 1"),
         ({}, ("--trials", 5), "--trials: a grid tries every point"),
         ({}, ("--threshold", 0.5), "--threshold: a list in "),
         ({}, ("--resume", "runs/x"), "--resume: has no meaning in a sweep"),
