@@ -27,6 +27,7 @@ from firstspike.report.records import Sample, load_position
 from firstspike.report.run import Outcome, ZooRun
 from firstspike.report.tensorboard import TensorBoard
 from firstspike.report.timed_run import TimedRun
+from firstspike.report.traces import TRACES, TraceFiles
 from firstspike.report.writer import Answers, Learnt, write_report
 from firstspike.threads import available
 from gradient_trainer import GradientTrainer, find_samples
@@ -364,6 +365,8 @@ def train(
         callbacks.append(TensorBoard(folder / "tensorboard", done=len(position.records)))
     if options["activation_maps"]:
         callbacks.append(ActivationMaps(folder / "activation_maps"))
+    if options.get("traces"):
+        callbacks.append(TraceFiles(folder / TRACES, net.engine))
     tell(callbacks, "on_run_start", run)
     net.train(
         experiment.parts.train,

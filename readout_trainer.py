@@ -42,7 +42,13 @@ class ReadoutTrainer(NetworkTrainer):
     @classmethod
     def known_options(cls) -> dict[str, Any]:
         """Every option and its default; those of the readout follow the preset that is chosen."""
-        return {"preset": cls.setting, **OF_FEATURES, "shuffle": False, **options_of(cls.setting)}
+        return {
+            "preset": cls.setting,
+            **OF_FEATURES,
+            "shuffle": False,
+            "traces": False,
+            **options_of(cls.setting),
+        }
 
     @classmethod
     def described(cls, options: Mapping[str, Any], classes: int) -> Preset:
@@ -62,9 +68,11 @@ class ReadoutTrainer(NetworkTrainer):
         self.patience = (
             setting.patience - 1
         )  # the loop ends a phase behind as many stale epochs as this and one
-        return ReadoutNetwork(
+        network = ReadoutNetwork(
             setting, shape=(rows, columns, channels), classes=self.classes, steps=self.steps, seed=self.seed
         )
+        network.tracing = bool(self.options.get("traces"))
+        return network
 
     def made(self) -> dict[str, Any]:
         """What a checkpoint says of the readout, as plain data."""

@@ -16,7 +16,7 @@ import numpy as np
 from firstspike.errors import UserError
 from firstspike.files import atomic_write
 from firstspike.readouts.decision import label_ranks
-from firstspike.readouts.events import Events, from_dense
+from firstspike.readouts.events import CHUNK, Events, from_dense
 
 MOST_BYTES = 64 * 2**30  # of one array: beyond it the header of a file is taken for damaged
 KEYS = {"times", "labels", "offsets", "index", "inputs"}
@@ -199,9 +199,12 @@ def check_events(events: Events) -> None:
     same = sample[1:] == sample[:-1]
     if np.any(same & ((times[1:] < times[:-1]) | ((times[1:] == times[:-1]) & (index[1:] <= index[:-1])))):
         raise UserError("spikes out of order; expected ascending times, ties by ascending input")
-    keys = sample * events.inputs + index
-    if len(np.unique(keys)) != len(keys):
-        raise UserError("an input that spikes twice in one sample; expected once at most")
+    for start in range(0, len(events), CHUNK):
+        part = events.take(np.arange(start, min(start + CHUNK, len(events))))
+        fired = np.zeros((len(part), events.inputs), bool)
+        fired[np.repeat(np.arange(len(part)), part.counts()), part.index] = True
+        if np.count_nonzero(fired) != len(part.index):
+            raise UserError("an input that spikes twice in one sample; expected once at most")
 
 
 def _lists(prefix: str, events: Events, labels: np.ndarray) -> dict[str, np.ndarray]:

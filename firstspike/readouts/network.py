@@ -8,6 +8,7 @@ import numpy as np
 from firstspike.readouts.engine import NAME, Epoch, ReadoutEngine
 from firstspike.readouts.events import Events, from_dense
 from firstspike.readouts.presets import Preset
+from firstspike.readouts.traces import summarise
 from firstspike.threads import available
 
 COUNTERS = ("epochs", "accuracy", "regulation_rate", "rates")  # of the engine's state, kept as arrays
@@ -39,6 +40,7 @@ class ReadoutNetwork:
         self.shape, self.steps, self.workers = shape, steps, available()
         self.readout = ReadoutEngine(setting.readout, inputs=int(np.prod(shape)), classes=classes, seed=seed)
         self.phases = {NAME: ReadoutPhase(NAME, setting.epochs)}
+        self.tracing, self.traced = False, None  # whether epochs are traced; the last one's EpochTrace
 
     def phase(self, name: str) -> ReadoutPhase:
         """The phase of this name."""
@@ -78,7 +80,11 @@ class ReadoutNetwork:
         progress: Callable[[int, int, int], None] | None = None,
     ) -> Epoch:
         """One epoch; `progress(done, right, silent)` hears of its end. What a phase sees are the features."""
+        record = record or self.tracing
         epoch = self.readout.fit_phase(phase, self.events(inputs), labels, order=order, record=record)
+        if self.tracing:
+            shown = np.asarray(labels) if order is None else np.asarray(labels)[order]
+            self.traced = summarise(epoch.trace, shown, self.readout.readout.groups)
         if progress:
             right, _, silent = map(int, epoch.counts[0])
             progress(int(epoch.counts.sum()), right, silent)

@@ -94,6 +94,7 @@ def readout_of(row: Mapping[str, str]) -> Readout:
         low=_number(row, "w_min"),
         high=_number(row, "w_max"),
         normalise=_yes(row, "w_norm"),
+        compat=_yes(row, "compat"),
     )
     groups = groups_of(
         int(row["n_neurons"]),
@@ -115,10 +116,12 @@ def _regulation_of(row: Mapping[str, str]) -> Regulation:
 def _rule_of(row: Mapping[str, str]) -> Rule:
     if row["method"] == "s4nn":
         return S4NN(_number(row, "t_gap"), _number(row, "lr"), ranges=_yes(row, "use_time_ranges", True))
-    stdp = Additive(_yes(row, "ignore_silent"))
+    stdp: Additive | Multiplicative = Additive(_yes(row, "ignore_silent"))
     if row["method"] != "rstdp" and {"anti_ap", "anti_am"} & row.keys():
         raise UserError(f"anti_ap, anti_am with {row['method']}; only rstdp has rates of punishment")
     if row.get("stdp") == "multiplicative":
+        if _yes(row, "ignore_silent"):
+            raise UserError("ignore_silent with multiplicative STDP: additive STDP alone has it")
         if "beta" not in row:
             raise UserError("multiplicative STDP without beta; give it, 1 for instance")
         stdp = Multiplicative(_number(row, "beta"), _number(row, "w_min"), _number(row, "w_max"))

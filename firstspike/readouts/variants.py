@@ -12,6 +12,7 @@ NUMBERS = {  # option: field of the table
     "threshold": "firing_threshold",
     "leak": "leak_tau",
     "mean": "w_init_mean",
+    "std": "w_init_std",
     "low": "w_min",
     "high": "w_max",
     "t_gap": "t_gap",
@@ -20,13 +21,21 @@ NUMBERS = {  # option: field of the table
     "anti_ap": "anti_ap",
     "anti_am": "anti_am",
     "lr": "lr",
+    "beta": "beta",
     "annealing": "annealing",
     "thr_lr": "thr_lr",
     "thr_anneal": "thr_anneal",
     "dropout_in": "dropout_in",
     "dropout_out": "dropout_out",
 }
+FLAGS = {  # option: field of the table, value where that is empty
+    "normalise": ("w_norm", False),
+    "ignore_silent": ("ignore_silent", False),
+    "adaptive": ("adaptive_lr", True),
+    "compat": ("compat", False),
+}
 SIZES = ("per_class", "non_target")
+STDP = ("additive", "multiplicative")
 RULES = {
     "s2stdp": {"method": "s2stdp", "use_time_ranges": "false"},
     "sstdp": {"method": "s2stdp", "use_time_ranges": "true"},
@@ -38,6 +47,12 @@ REGULATIONS = {
     "one": {"competition_regulation": "true", "use_two_thr": "false"},
     "none": {"competition_regulation": "false"},
 }
+USED = {  # by a rule; the other options of this table make no sense with it
+    "s2stdp": {"t_gap", "ap", "am", "stdp", "beta", "ignore_silent"},
+    "sstdp": {"t_gap", "ap", "am", "stdp", "beta", "ignore_silent"},
+    "rstdp": {"ap", "am", "anti_ap", "anti_am", "adaptive", "stdp", "beta", "ignore_silent"},
+    "s4nn": {"t_gap", "lr"},
+}
 NEEDED = {"s2stdp": ("t_gap", "ap", "am"), "rstdp": ("ap", "am"), "s4nn": ("t_gap", "lr")}
 
 
@@ -48,11 +63,14 @@ def options_of(name: str) -> dict[str, Any]:
     for rate in ("dropout_in", "dropout_out"):
         numbers[rate] = numbers[rate] or 0.0
     sizes = (int(row["n_neurons"]) // int(row["n_classes"]), int(row.get("nt_neurons", 0)))
+    flags = {option: _flag(row, *field) for option, field in FLAGS.items()}
     return {
         "rule": _rule(row),
         **dict(zip(SIZES, sizes, strict=True)),
         "regulation": _regulation(row),
+        "stdp": row.get("stdp", STDP[0]),
         **numbers,
+        **flags,
     }
 
 
@@ -65,6 +83,10 @@ def variant(name: str, classes: int, options: Mapping[str, Any]) -> Preset:
     if "rule" in options:
         row |= _choice("rule", options["rule"], RULES)
         row = {key: text for key, text in row.items() if row["method"] == "rstdp" or "anti_" not in key}
+    _check_used(_rule(row), {option for option, value in options.items() if value != own[option]})
+    if "stdp" in options:
+        row["stdp"] = _choice("stdp", options["stdp"], {form: form for form in STDP})
+    row |= {FLAGS[option][0]: _truth(option, options[option]) for option in FLAGS if option in options}
     if "regulation" in options:
         row |= _choice("regulation", options["regulation"], REGULATIONS)
     row |= {NUMBERS[option]: _number(option, options[option]) for option in NUMBERS if option in options}
@@ -87,7 +109,25 @@ def _regulation(row: Mapping[str, str]) -> str:
     return "one" if row.get("use_two_thr") == "false" else "two"
 
 
-def _choice(option: str, value: Any, choices: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+def _flag(row: Mapping[str, str], field: str, default: bool) -> bool:
+    return row.get(field, str(default)).lower() == "true"
+
+
+def _truth(option: str, value: Any) -> str:
+    if not isinstance(value, bool):
+        raise UserError(f"option {option}: {value!r} given, true or false needed")
+    return str(value).lower()
+
+
+def _check_used(rule: str, changed: set[str]) -> None:
+    """Refuse options that the rule does not look at."""
+    strange = sorted(changed & set().union(*USED.values()) - USED[rule])
+    if strange:
+        having = [name for name in RULES if strange[0] in USED[name]]
+        raise UserError(f"option {strange[0]}: the rule {rule} has none; {', '.join(having)} has")
+
+
+def _choice(option: str, value: Any, choices: Mapping[str, Any]) -> Any:
     if value not in choices:
         raise UserError(f"option {option}: {value!r} given, {', '.join(choices)} allowed")
     return choices[value]

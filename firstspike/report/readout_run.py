@@ -14,6 +14,7 @@ from firstspike.readouts.network import ReadoutNetwork
 from firstspike.report.activation import NEVER
 from firstspike.report.records import Embedding, Sample
 from firstspike.report.run import Learner
+from firstspike.report.traces import TRACES, read_traces, traces_figure
 
 LATEST = 254  # where a spike at the end of the window is shown
 
@@ -81,8 +82,9 @@ class ReadoutRun:
         return Embedding(events.intensities(), labels, pictures(events, self.engine.shape))
 
     def drawings(self) -> dict[str, Any]:
-        """Further figures of the report: none."""
-        return {}
+        """Further figures of the report: the competition in each class, where it was traced."""
+        traces, groups = read_traces(self.folder / TRACES), self.engine.readout.readout.groups
+        return {TRACES: traces_figure(traces, groups)} if traces else {}
 
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """What the neurons learnt, and how many stand in a row: those of one class."""

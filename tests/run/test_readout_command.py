@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import network_trainer
+from firstspike.readouts import convert
 from firstspike.readouts.presets import list_presets
 from tests.run.command import history, the_run, tree, typed
 from tests.run.test_refusals import refused
@@ -133,6 +135,52 @@ def test_features_of_a_file_with_everything_drawn(tmp_path):
 def test_every_rule_runs(tmp_path, options, capsys):
     assert typed(*of_file(own(tmp_path / "own.npz"), "--epochs", 2, *options)) == 0
     assert len(history(the_run(tmp_path / "runs"))) == 2
+
+
+def test_traces_when_asked(tmp_path, monkeypatch):
+    path = own(tmp_path / "own.npz")
+    saved = network_trainer.Keeper.save
+
+    def cut(keeper, name, net, state, position):
+        saved(keeper, name, net, state, position)
+        if name == "last" and position.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network_trainer.Keeper, "save", cut)
+        assert typed(*of_file(path, "--epochs", 3, "--traces")) == 130
+    run = the_run(tmp_path / "runs")
+    assert typed("--resume", run) == 0
+    assert (run / "traces.png").exists()
+    files = sorted((run / "traces").iterdir())
+    assert [file.name for file in files] == [f"epoch_000{n}.npz" for n in (1, 2, 3)]
+    with np.load(files[-1]) as arrays:
+        assert arrays["thresholds"].shape == (36, 10)  # 36 training samples, 5 neurons a class
+        assert arrays["updates"].shape == (10, 2)
+        assert arrays["decided"].sum() == 36
+    assert typed(*of_file(path, "--epochs", 1, "--run-dir", tmp_path / "plain")) == 0
+    assert not (the_run(tmp_path / "plain") / "traces.png").exists()
+
+
+def test_dense_arrays_become_a_feature_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 30), ("test", 8)):
+        np.save(tmp_path / f"{name}_x.npy", rng.uniform(0, 2.5, (count, 3, 4)))
+        np.save(tmp_path / f"{name}_y.npy", np.arange(count) % 2)
+    pairs = [str(tmp_path / f"{part}_{kind}.npy") for part in ("train", "test") for kind in "xy"]
+    target = str(tmp_path / "f.npz")
+    given = [*pairs[:2], target, "--test", *pairs[2:], "--max-time", "2"]
+    assert convert.main(given, out=sys.stdout, err=sys.stderr) == 0
+    assert capsys.readouterr().out.endswith("30 training and 8 test samples, 2 classes, 12 inputs\n")
+    assert typed(*of_file(target, "--epochs", 1)) == 0
+    for wrong, message in (
+        ([pairs[0], pairs[3], target], "labels of shape (8,)"),
+        ([*pairs[:2], "f.txt"], "f.txt: a feature file ends in .npz"),
+        (["nothing.npy", pairs[1], target], "expected two .npy files"),
+    ):
+        assert convert.main(wrong, out=sys.stdout, err=sys.stderr) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
 
 
 def test_a_layer_of_a_finished_run_feeds_a_readout(finished, tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 from firstspike.data.samples import Samples, Selection
 from firstspike.errors import UserError
-from firstspike.readouts import OneThreshold, TwoThresholds, from_dense
+from firstspike.readouts import Additive, Multiplicative, OneThreshold, TwoThresholds, from_dense
 from firstspike.readouts.feature_file import save_features
 from firstspike.readouts.network import scaled
 from firstspike.readouts.presets import list_presets, preset
@@ -33,7 +33,8 @@ def samples_of(n, **details):
 
 
 def small(**options):
-    return create_model("ncg2024", in_channels=12, image_size=(1, 1), classes=3, **{**EASY, **options})
+    easy = {name: value for name, value in EASY.items() if options.get("rule") != "rstdp" or name != "t_gap"}
+    return create_model("ncg2024", in_channels=12, image_size=(1, 1), classes=3, **{**easy, **options})
 
 
 # --- options -------------------------------------------------------------------------------------------------------
@@ -47,7 +48,8 @@ def test_every_option_stated_as_the_preset_has_it_changes_nothing(name):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_rule_is_changed_by_its_name(rule):
-    found = variant("mnist/s2stdp+ncg", 10, {"rule": rule, "lr": 0.01}).readout
+    rate = {"lr": 0.01} if rule == "s4nn" else {}
+    found = variant("mnist/s2stdp+ncg", 10, {"rule": rule, **rate}).readout
     assert type(found.rule).__name__.lower() == rule
     assert found.groups.inhibit == (rule != "rstdp")
 
@@ -63,9 +65,35 @@ def test_sizes_regulation_and_numbers():
     assert not variant("mnist/s2stdp+ncg", 4, {"per_class": 1, "non_target": 0}).readout.groups.inhibit
 
 
+def test_stdp_and_flags():
+    changed = {
+        "stdp": "multiplicative",
+        "beta": 2.0,
+        "normalise": False,
+        "compat": True,
+        "std": 0.1,
+        "leak": 0.5,
+    }
+    readout = variant("mnist/s2stdp+ncg", 10, changed).readout
+    assert readout.rule.stdp == Multiplicative(2.0, 0.0, 1.0)
+    layer = readout.layer
+    assert (layer.normalise, layer.compat, layer.std, layer.leak) == (False, True, 0.1, 0.5)
+    assert variant("mnist/s2stdp+ncg", 10, {"ignore_silent": True}).readout.rule.stdp == Additive(True)
+    assert not variant("mnist/rstdp-5n", 10, {"adaptive": False}).readout.rule.adaptive
+    plain = variant("mnist/s2stdp+ncg", 10, {}).readout.layer
+    assert (plain.normalise, plain.compat) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"stdp": "multiplicative"}, "multiplicative STDP without beta; give it"),
+        ({"stdp": "cubic"}, "option stdp: 'cubic' given, additive, multiplicative allowed"),
+        ({"stdp": "multiplicative", "beta": 1, "ignore_silent": True}, "additive STDP alone has it"),
+        ({"normalise": 1}, "option normalise: 1 given, true or false needed"),
+        ({"rule": "rstdp", "t_gap": 0.1}, "option t_gap: the rule rstdp has none; s2stdp, sstdp, s4nn has"),
+        ({"rule": "s4nn", "lr": 0.1, "beta": 1}, "option beta: the rule s4nn has none"),
+        ({"adaptive": False}, "option adaptive: the rule s2stdp has none"),
         ({"rule": "stdp"}, "option rule: 'stdp' given, s2stdp, sstdp, rstdp, s4nn allowed"),
         ({"regulation": "three"}, "option regulation: 'three' given, two, one, none allowed"),
         ({"rule": "s4nn"}, "no lr; give --lr"),
@@ -73,7 +101,7 @@ def test_sizes_regulation_and_numbers():
         ({"non_target": 1.5}, "option non_target: 1.5 given"),
         ({"per_class": 1}, "1 non-target neurons of 1 a class"),
         ({"threshold": float("nan")}, "option threshold: nan given, a finite number needed"),
-        ({"anti_ap": -0.1}, "only rstdp has rates of punishment"),
+        ({"anti_ap": -0.1}, "option anti_ap: the rule s2stdp has none; rstdp has"),
         ({"colour": 1}, "option colour: a readout has rule, per_class"),
     ],
 )
