@@ -107,6 +107,7 @@ class Plan:
     kfold: int | None
     floor: Floor | None
     threads: int
+    retry: bool
 
     def attempt(self, point: Point) -> Attempt:
         """A point with its runs; UserError for options that train.py would refuse."""
@@ -128,9 +129,14 @@ class Plan:
         """An attempt with the records that are known."""
         return Trial(attempt.point, self.values(attempt), tuple(known.get(run.key) for run in attempt.runs))
 
-    def counts(self, record: Record) -> bool:
-        """Whether a record says how a run of this plan ends: one abandoned below another floor does not."""
-        return record.floor is None or (self.floor is not None and record.floor == self.floor.limits)
+    def known(self, records: Mapping[str, Record]) -> dict[str, Record]:
+        """The records that say how runs of this plan end; not those below another floor, or failed and to retry."""
+        floors = (None, self.floor and self.floor.limits)
+        return {
+            key: record
+            for key, record in records.items()
+            if record.floor in floors and not (self.retry and record.status == "failed")
+        }
 
 
 def folded(options: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
@@ -157,7 +163,7 @@ def plan_of(asked: argparse.Namespace, rest: Sequence[str], *, threads: int) -> 
         raise UserError(f"--floor {asked.floor:g}: give a share from 0 to 1, such as 0.9")
     floor = None if asked.floor is None else Floor(asked.floor, asked.floor_epochs)
     folder = Path(asked.folder or Path("sweeps") / Path(asked.config).stem).resolve()
-    return Plan(asked.config, space, tuple(rest), folder, asked.kfold, floor, threads)
+    return Plan(asked.config, space, tuple(rest), folder, asked.kfold, floor, threads, asked.retry)
 
 
 def flag(option: str) -> str:
@@ -180,16 +186,15 @@ def check(plan: Plan, points: Sequence[Point], known: Mapping[str, Record]) -> N
     """UserError, before anything is written, where no point can be made ready; its encoded data are kept."""
     for point in plan.space.each_value():
         plan.attempt(point)
-    refusals = []
-    for run in (plan.attempt(point).runs[0] for point in points):
+    refusal = None
+    for run in (run for point in points for run in plan.attempt(point).runs if run.key not in known):
         try:
-            if run.key not in known:
-                make_ready(run)
-            break
+            make_ready(run)
+            return
         except UserError as error:
-            refusals.append(error)
-    else:
-        raise refusals[0]
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
 
 
 def make_ready(run: Run) -> None:
@@ -262,17 +267,12 @@ def command(arguments: Sequence[str]) -> int:
     plan = plan_of(asked, rest, threads=1 if asked.cluster else max(1, available() // jobs))
     search = search_of(asked, plan.space)
     points, path = next(search), plan.folder / "records.jsonl"
-    check(plan, points, recorded(path))
+    check(plan, points, plan.known(recorded(path)))
     pool = on_cluster(asked.cluster, asked.jobs) if asked.cluster else on_this_machine(jobs)
     total = (asked.trials or len(points)) * (asked.kfold or 1)
     with closing(Log(path)) as log:
-        known = {
-            key: record
-            for key, record in log.records.items()
-            if plan.counts(record) and not (asked.retry and record.status == "failed")
-        }
         print(f"{total} runs, {pool.jobs} at a time; {plan.folder}/runs has a log.txt of each", flush=True)
-        sweep = Sweep(plan, log, known, pool)
+        sweep = Sweep(plan, log, plan.known(log.records), pool)
         try:
             sweep.carry_out(search, points, Progress(total))
             sweep.conclude()

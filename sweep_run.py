@@ -13,10 +13,10 @@ from firstspike import checkpoint
 from firstspike.errors import UserError
 from firstspike.files import make_folder
 from firstspike.report.console import Console
-from firstspike.report.records import EpochRecord
+from firstspike.report.records import EpochRecord, load_position
 from firstspike.sweep.floor import Floor, Hopeless
 from firstspike.sweep.records import Record
-from network_trainer import Keeper, load_position
+from network_trainer import Keeper
 from options import computed
 
 

@@ -194,8 +194,14 @@ def test_a_failed_trial_is_reported_and_the_others_carried_on(tmp_path, monkeypa
     before = lines(folder)
     assert swept("--config", path, "--jobs", 1) == 0
     assert lines(folder) == before
+    (tmp_path / "own.npz").rename(tmp_path / "away.npz")
+    configuration(tmp_path, threshold=0.8, rule=["sstdp", "magic", "s4nn"])
+    (tmp_path / "own.npz").unlink()
+    assert swept("--config", path, "--jobs", 1, "--retry") == 2  # what is to be done has no data
+    assert lines(folder) == before
+    (tmp_path / "away.npz").rename(tmp_path / "own.npz")
     assert swept("--config", path, "--jobs", 1, "--retry") == 0
-    assert len(lines(folder)) == 3
+    assert len(lines(folder)) == 4
 
 
 def test_a_run_below_the_floor_is_abandoned(tmp_path, capsys):
