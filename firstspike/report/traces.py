@@ -16,7 +16,7 @@ from firstspike.readouts.network import ReadoutNetwork
 from firstspike.readouts.traces import EpochTrace
 from firstspike.report.callbacks import Callback
 from firstspike.report.plots import COLOURS, LINES, new_figure, tidy
-from firstspike.report.records import EpochRecord
+from firstspike.report.records import Progress
 
 TRACES = "traces"  # folder and figure of a run
 MOST_CLASSES = 10  # that are drawn
@@ -28,10 +28,11 @@ class TraceFiles(Callback):
     def __init__(self, folder: Path, network: ReadoutNetwork) -> None:
         self.folder, self.network = make_folder(folder), network
 
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Write the epoch's file."""
-        with atomic_write(self.folder / f"epoch_{record.epoch + 1:04d}.npz") as file:
-            np.savez(file, **vars(self.network.traced))
+    def on_batch(self, progress: Progress) -> None:
+        """Write the epoch's file at its end, before the checkpoint says that the epoch is over."""
+        if progress.done == progress.total:
+            with atomic_write(self.folder / f"epoch_{progress.epoch + 1:04d}.npz") as file:
+                np.savez(file, **vars(self.network.traced))
 
 
 def read_traces(folder: Path) -> list[EpochTrace]:
