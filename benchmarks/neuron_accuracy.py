@@ -4,10 +4,11 @@
     python -m benchmarks.neuron_accuracy --datasets yinyang --neurons LIF ParaLIF-D --seeds 0
     python -m benchmarks.neuron_accuracy --simulated FOLDER      # N-MNIST files, more than the data folder's few
 
-One hidden layer of 128 units and an integrating readout. Settings were chosen once, for LIF, D and GS together, on
-a fifth of the training sets of FSDD-spikes and Yin-Yang; test data decides nothing, and the figure is that of the last
-epoch. Stopped, it goes on with the runs that results/neuron_accuracy.json lacks. Writes that, neuron_accuracy.md and
-images/neuron_accuracy.png. Spikes are those of the hidden layer, a test sample.
+One hidden layer of 128 units and an integrating readout. The learning rate and the time constants, the same for all
+neurons and data sets, were chosen on a fifth of the training sets of FSDD-spikes and Yin-Yang; test data decides
+nothing, and the figure is that of the last epoch. Stopped, it goes on with the runs that results/neuron_accuracy.json
+lacks. Writes that, neuron_accuracy.md and images/neuron_accuracy.png. Spikes are those of the hidden layer, a test
+sample.
 """
 
 import argparse
@@ -162,15 +163,16 @@ def table(results: dict) -> str:
     names = [name for name in STUDIES if name in results["runs"]]
     head = ["neuron", *(f"{STUDIES[name].title}: %, spikes" for name in names)]
     rows = [[neuron, *(cell(results, name, neuron) for name in names)] for neuron in NEURONS]
-    notes = [f"{STUDIES[name].title}: {described(results['runs'][name]['settings'])}" for name in names]
+    notes = [f"{STUDIES[name].title}: {described(results['runs'][name])}" for name in names]
     return markdown(head, rows) + "\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
 
-def described(own: dict[str, Any]) -> str:
-    """The settings in words."""
+def described(runs: dict[str, Any]) -> str:
+    """The settings in words, and how many runs there are."""
+    own, seeds = runs["settings"], {key.rsplit(" ", 1)[1] for key in runs["found"]}
     return (
         f"{own['train']} training and {own['test']} test samples, {own['epochs']} epochs, learning rate "
-        f"{own['lr']}, time constants of {own['tau'] * 1e3:.0f} steps"
+        f"{own['lr']}, time constants of {own['tau'] * 1e3:.0f} steps, {len(runs['found'])} runs of {len(seeds)} seeds"
     )
 
 
