@@ -4,7 +4,8 @@
 
 Every figure includes the binning of the events: once for a set, and then batches of 128. "Floor" is the time to fill
 a batch of that size, used again, with one value; no dense batch can be made faster. Reading is files to events,
-checks included. Writes results/loading.json and loading.md.
+checks included. Then what a network makes of a batch of 64: forward and backward of the map to 128 hidden units, as a
+product with the dense batch and from its events. Writes results/loading.json and loading.md.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.machine import markdown, say, timed, write
-from firstspike.data import Recordings, load_recordings
+from firstspike.data import Recordings, load, load_recordings
 from firstspike.data.binning import Binned, Equal, HalfOpen, Rule, binned
+from firstspike.data.event_batch import Events
+from firstspike.data.sequences import LatencyCoded, latency_table
+from firstspike.neurons.event_map import Batch, currents
 from tests.conftest import data_folder
 
 BATCH, RATES = 128, ("events", "dense", "floor")
@@ -88,7 +93,35 @@ def reading(name: str) -> dict[str, Any]:
     return {"name": name, "reading": 1 / seconds(lambda: load_recordings(name, data_folder()), count)}
 
 
-def table(rows: list[dict[str, Any]], read: list[dict[str, Any]]) -> str:
+def first_layer(title: str, events: Events) -> dict[str, Any]:
+    """Milliseconds of the map to 128 units, forward and backward, from a dense batch and from events."""
+    layer, x = torch.nn.Linear(events.inputs, 128), torch.from_numpy(events.dense())
+    g = torch.randn(*events.shape[:2], 128)
+
+    def both(batch: Batch) -> Callable[[], None]:
+        def run() -> None:
+            layer.zero_grad()
+            currents(layer, batch).backward(g)
+
+        return run
+
+    product, added = (timed(both(batch), 1).best for batch in (x, events))
+    filled = events.count / x.numel()
+    return {"title": title, "filled": filled, "product": product, "events": added}
+
+
+def layers() -> list[dict[str, Any]]:
+    """Recordings in two grains, and images of one spike a pixel."""
+    chosen, rows = np.arange(64), []
+    for case in (CASES[0], CASES[2]):
+        own = binned(load_recordings(case.name, data_folder()).train, case.rule)
+        rows.append(first_layer(case.title.rpartition(",")[0], own.events(chosen)))
+    images = load("fashion-mnist", data_folder())
+    coded = LatencyCoded(images.train_images, images.train_labels, latency_table("fastsnn"), 100)
+    return [*rows, first_layer("Fashion-MNIST, 100 steps", coded.events(chosen))]
+
+
+def table(rows: list[dict[str, Any]], read: list[dict[str, Any]], maps: list[dict[str, Any]]) -> str:
     """Rates as Markdown."""
     head = ["recordings a second", "kB each", "aim", *RATES]
     text = markdown(
@@ -106,17 +139,22 @@ def table(rows: list[dict[str, Any]], read: list[dict[str, Any]]) -> str:
     files = markdown(
         ["read from files", "recordings a second"], [[r["name"], f"{r['reading']:,.0f}"] for r in read]
     )
-    return f"{text}\n{files}"
+    first = markdown(
+        ["first layer, batch of 64", "cells filled, %", "product, ms", "events, ms"],
+        [[m["title"], f"{100 * m['filled']:.1f}", f"{m['product']:.1f}", f"{m['events']:.1f}"] for m in maps],
+    )
+    return f"{text}\n{files}\n{first}"
 
 
 def main() -> None:
     """Run as a command."""
+    torch.set_num_threads(1)
     rows = []
     for case in CASES:
         rows.append(measure(case, load_recordings(case.name, data_folder()).train))
         say(str(rows[-1]))
-    read = [reading(name) for name in ("nmnist-real", "fsdd-spikes")]
-    write("loading", {"rows": rows, "reading": read}, table(rows, read))
+    read, maps = [reading(name) for name in ("nmnist-real", "fsdd-spikes")], layers()
+    write("loading", {"rows": rows, "reading": read, "maps": maps}, table(rows, read, maps))
 
 
 if __name__ == "__main__":

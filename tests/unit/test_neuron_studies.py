@@ -138,4 +138,8 @@ def test_loading_rates():
     assert all(row[rate] > 0 for rate in loading.RATES)
     assert row["kilobytes"] == pytest.approx(9 * 8 * 4 / 1e3)
     assert [len(part) for part in loading.batches(300)] == [128, 128]
-    assert "| Tiny | 0 | 10 |" in loading.table([row], [{"name": "tiny", "reading": 1.0}])
+    layer = loading.first_layer("Tiny", loading.binned(recordings(9), case.rule).events(np.arange(9)))
+    assert layer["filled"] == pytest.approx(30 / (9 * 8))
+    table = loading.table([row], [{"name": "tiny", "reading": 1.0}], [layer])
+    assert "| Tiny | 0 | 10 |" in table
+    assert "| Tiny | 41.7 |" in table
