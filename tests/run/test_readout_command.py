@@ -155,9 +155,9 @@ def test_traces_when_asked(tmp_path, monkeypatch):
     files = sorted((run / "traces").iterdir())
     assert [file.name for file in files] == [f"epoch_000{n}.npz" for n in (1, 2, 3)]
     with np.load(files[-1]) as arrays:
-        assert arrays["thresholds"].shape == (36, 10)  # 36 training samples, 5 neurons a class
+        assert arrays["thresholds"].shape == (35, 10)  # moments, neurons
         assert arrays["updates"].shape == (10, 2)
-        assert arrays["decided"].sum() == 36
+        assert arrays["decided"].sum() == 35
     assert typed(*of_file(path, "--epochs", 1, "--run-dir", tmp_path / "plain")) == 0
     assert not (the_run(tmp_path / "plain") / "traces.png").exists()
 
