@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.machine import RESULTS, machine, markdown, say
 from experiment import cache_folder
-from firstspike.data import Dataset, load
+from firstspike.data import load
 from firstspike.data.samples import Selection
 from firstspike.files import write_json, write_text
 from firstspike.readouts.protocol import summarise
@@ -42,6 +42,7 @@ SETTINGS = (
     "fashion-mnist/s2stdp+ncg",
     "cifar10/s2stdp+ncg",
 )
+Results = dict[str, dict[str, dict[str, float]]]  # figures by setting and fold
 STAND_INS = {"cifar10": "cifar10-jpeg"}  # lossy, and in another order than the original batches
 
 
@@ -58,9 +59,11 @@ class Follower(Callback):
         say(f"{self.name} epoch {record.epoch + 1}: {accuracies}, {record.seconds:.1f} s")
 
 
-def features_of(dataset: Dataset, fold: int, threads: int) -> FeatureSet:
-    """Features of STDP-CSNN, learnt on all folds but one."""
-    selection = Selection(seed=fold, fold=f"{fold}/{FOLDS}")
+def features_of(setting: str, fold: int, threads: int, first: int | None = None) -> FeatureSet:
+    """Features of STDP-CSNN on a setting's data set, learnt on all folds but one of its first so many images."""
+    name = setting.split("/")[0]
+    dataset = load(STAND_INS.get(name, name), data_folder())
+    selection = Selection(seed=fold, fold=f"{fold}/{FOLDS}", first=first)
     return from_stdpcsnn(dataset, selection, Place(cache_folder(), threads))
 
 
@@ -69,7 +72,7 @@ def run_fold(setting: str, fold: int, features: FeatureSet, threads: int) -> dic
     rows, columns, channels = features.shape
     net = create_model(
         "ncg2024", preset=setting, in_channels=channels, image_size=(rows, columns), classes=features.classes,
-        seed=fold, shuffle=False,
+        seed=fold, compat=True,
     )  # fmt: skip
     net.engine.workers = threads
     follower, parts, began = Follower(net, f"{setting} fold {fold}"), features.parts, time.process_time()
@@ -92,7 +95,7 @@ def accuracy(net: NetworkTrainer, features: FeatureSet) -> float:
     return float(np.mean(net.predict(test.take(slice(None))) == test.labels))
 
 
-def table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def table(results: Results) -> str:
     """One line a setting: published, ours at the best and at the last epoch."""
     head = ("setting", "published, %", "ours, %", "last epoch, %", "folds", "epochs", "core-minutes a fold")
     rows = [row(setting, list(results[setting].values())) for setting in SETTINGS if results.get(setting)]
@@ -108,19 +111,19 @@ def row(setting: str, folds: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     return (setting, published, *ours, str(len(folds)), f"{others[0]:.0f}", f"{others[1]:.1f}")
 
 
-def stored() -> dict[str, dict[str, dict[str, float]]]:
-    """What earlier calls have found: figures by setting and fold."""
-    path = RESULTS / f"{NAME}.json"
+def stored(name: str = NAME) -> Results:
+    """What earlier calls have found."""
+    path = RESULTS / f"{name}.json"
     return json.loads(path.read_text())["results"] if path.exists() else {}
 
 
-def keep(setting: str, fold: int, found: dict[str, Any]) -> None:
-    """Add a fold to what is there by now, maybe from another process, and write the table anew."""
-    results = stored()
+def keep(setting: str, fold: int, found: dict[str, Any], name: str = NAME, **about: Any) -> Results:
+    """Add a fold to what is there by now, maybe from another process, and write all anew."""
+    results = stored(name)
     results.setdefault(setting, {})[str(fold)] = found
     results[setting] = dict(sorted(results[setting].items(), key=lambda item: int(item[0])))
-    write_json(RESULTS / f"{NAME}.json", {"machine": machine(), "results": results})
-    write_text(RESULTS / f"{NAME}.md", table(results))
+    write_json(RESULTS / f"{name}.json", {"machine": machine(), **about, "results": results})
+    return results
 
 
 def main() -> None:

@@ -157,7 +157,7 @@ def test_traces_when_asked(tmp_path, monkeypatch):
     with np.load(files[-1]) as arrays:
         assert arrays["thresholds"].shape == (35, 10)  # moments, neurons
         assert arrays["updates"].shape == (10, 2)
-        assert arrays["decided"].sum() == 35
+        assert arrays["decided"].sum() == 36
     assert typed(*of_file(path, "--epochs", 1, "--run-dir", tmp_path / "plain")) == 0
     assert not (the_run(tmp_path / "plain") / "traces.png").exists()
 
