@@ -137,13 +137,9 @@ def main() -> None:
         for setting in given.settings:
             if str(fold) in stored().get(setting, {}):
                 continue
-            name = setting.split("/")[0]
-            dataset = load(STAND_INS.get(name, name), data_folder())
-            keep(
-                setting,
-                fold,
-                run_fold(setting, fold, features_of(dataset, fold, given.threads), given.threads),
-            )
+            features = features_of(setting, fold, given.threads)
+            results = keep(setting, fold, run_fold(setting, fold, features, given.threads))
+            write_text(RESULTS / f"{NAME}.md", table(results))
     print(table(stored()))
 
 
