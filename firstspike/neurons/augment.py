@@ -31,7 +31,8 @@ def flip_events(x: torch.Tensor, level: float | None, seed: draws.Seed) -> torch
         return x
     flat = x.flatten(2)
     chance = x.mean() * 10 ** (-level / 20)
-    u = draws.uniforms(draws.sample_keys(seed, x.shape[0]).to(x.device), x.shape[1], flat.shape[2], x.dtype)
+    keys = draws.sample_keys(seed, x.shape[0]).to(x.device)
+    u = draws.fast_uniforms(keys, x.shape[1], flat.shape[2], x.dtype)
     return torch.where(u < chance, (flat == 0).to(x.dtype), flat).view_as(x)
 
 

@@ -4,9 +4,11 @@ A caller names the randomness by a seed: one number for a batch, or one a sample
 independent of the batch that it is in. The plain torch twin of kernels/recurrence_draws.py lives here.
 """
 
+import numpy as np
 import torch
 
 from firstspike.errors import UserError
+from firstspike.kernels import recurrence_draws as kernel
 from firstspike.kernels.recurrence_draws import GOLDEN, MIX1, MIX2, ROUND1, ROUND2, UNIT
 
 Seed = int | torch.Tensor
@@ -62,3 +64,13 @@ def uniforms(keys: torch.Tensor, steps: int, units: int, dtype: torch.dtype) -> 
     h = (h ^ h >> 15) * ROUND2 & _LOW32
     h = h ^ h >> 15
     return ((h >> 9).to(dtype) + 0.5) * 2.0**-23
+
+
+def fast_uniforms(keys: torch.Tensor, steps: int, units: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return the same draws, bit for bit, by the compiled kernel where the keys lie on the CPU."""
+    if keys.device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+        return uniforms(keys, steps, units, dtype)
+    out = torch.empty(len(keys), steps, units, dtype=dtype)
+    for key, block in zip(keys.numpy().view(np.uint64), out.numpy(), strict=True):
+        kernel.uniforms(key, 0, steps, 0, block)
+    return out

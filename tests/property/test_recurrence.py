@@ -296,7 +296,9 @@ def test_single_spikes_equal_the_loop_at_full_size():
 @pytest.mark.parametrize("real", [np.float32, np.float64])
 def test_draws_equal_their_twin_and_are_uniform(real):
     keys = draws.sample_keys(7, 4)
-    twin = draws.uniforms(keys, 70, 300, torch.float32 if real == np.float32 else torch.float64).numpy()
+    dtype = torch.float32 if real == np.float32 else torch.float64
+    twin = draws.uniforms(keys, 70, 300, dtype).numpy()
+    np.testing.assert_array_equal(draws.fast_uniforms(keys, 70, 300, dtype).numpy(), twin)
     block = np.empty((70, 300), real)
     for b, key in enumerate(keys.numpy().view(np.uint64)):
         uniforms(key, 0, 70, 0, block)
