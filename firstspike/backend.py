@@ -11,6 +11,7 @@ from firstspike.compiled import (
     learn_together,
 )
 from firstspike.errors import UserError
+from firstspike.graded import GradedLayer
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Backend:
     """How layers are made, from (layer, shape), and how two learn together.
 
     ``threshold`` layers hand on spikes, ``decision`` layers answer by the last potentials, ``first`` ones by the first
-    spike; ``in_turn`` layers hand on spikes and learn by BatchSTDP. The layers have the methods of those in
-    ``compiled.py``.
+    spike; ``in_turn`` layers hand on spikes and learn by BatchSTDP, ``graded`` ones answer by
+    potentials to which early spikes add more. The layers have the methods of those in ``compiled.py``.
     """
 
     threshold: Callable = ThresholdLayer
@@ -27,6 +28,7 @@ class Backend:
     learn_together: Callable = learn_together
     first: Callable = FirstSpikeLayer
     in_turn: Callable = BatchLayer
+    graded: Callable = GradedLayer
 
 
 def choose(device: str, update_batch: int) -> Backend:

@@ -30,6 +30,8 @@ RANGES = {  # of options, by their name or the last word of it
     "growth": (1, LARGEST),
     "window": (1, LARGEST),
     "adaptive_min": (0, 1),
+    "margin": (0, 1),
+    "halving": (1e-9, LARGEST),
     "cost": (1e-9, LARGEST),
     "passes": (1, LARGEST),
     "power": (0, 100),

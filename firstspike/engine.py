@@ -268,7 +268,8 @@ class Engine(Network):
         self.windows[phase] += 1
         adapted = self.turn(phase) if self.phase(phase).turns == "original" else self.learning(phase)
         for name in adapted:
-            self.rates[name].adapt(*self.phase(phase).rules[name].factors(right, wrong))
+            factors = self.phase(phase).rules[name].factors(right, wrong, self.windows[phase])
+            self.rates[name].adapt(*factors)
 
 
 def _answered(

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from firstspike.layers import Pool
+from firstspike.kernels.inhibit import inhibit
+from firstspike.layers import Inhibition, Pool
 
 SILENT = 255
 
@@ -35,6 +36,13 @@ def _overlap(by: int, size: int) -> tuple[slice, slice]:
     """Where a line of places that is moved ends up, and where that came from."""
     by = max(-size, min(by, size))
     return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size - max(by, 0))
+
+
+def inhibited(latencies: np.ndarray, inhibition: Inhibition, steps: int) -> np.ndarray:
+    """Spikes that pass the lateral inhibition."""
+    out = np.empty_like(latencies)
+    inhibit(latencies, inhibition.first, steps, out)
+    return out
 
 
 def earliest_map(latencies: np.ndarray) -> np.ndarray:

@@ -77,6 +77,27 @@ class Conv:
 
 
 @dataclass(frozen=True)
+class Graded(Conv):
+    """A decision layer for which earlier spikes count for more: ((T - t) / T) ** ``power`` at step t of T."""
+
+    power: float = 0.5
+
+
+@dataclass(frozen=True)
+class Inhibition:
+    """Lateral inhibition: the ``first`` maps to fire at a place silence the others.
+
+    Spikes that pass are dated back from the end: the step in which the last of them come becomes the last of all.
+    """
+
+    first: int = 8
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape behind the inhibition."""
+        return shape
+
+
+@dataclass(frozen=True)
 class Branches:
     """Paths that see the same input side by side.
 
@@ -117,7 +138,7 @@ class Readout:
         return self.maps, 1, 1
 
 
-Layer = Conv | Pool | Branches | Readout
+Layer = Conv | Pool | Inhibition | Branches | Readout
 
 
 def output_shape(layers: tuple[Layer, ...], shape: Shape) -> Shape:
@@ -195,8 +216,8 @@ class RSTDP:
     stabilise: bool = False
     window: int = 1000
 
-    def factors(self, right: float, wrong: float) -> tuple[float, float]:
-        """What reward and punishment rates are multiplied by after a window with these shares."""
+    def factors(self, right: float, wrong: float, windows: int) -> tuple[float, float]:
+        """What reward and punishment rates are multiplied by after so many windows, the last with these shares."""
         return wrong, right
 
 
@@ -212,10 +233,33 @@ class FlooredRSTDP(RSTDP):
     stabilise: bool = True
     adaptive_min: float = 0.2
 
-    def factors(self, right: float, wrong: float) -> tuple[float, float]:
-        """What reward and punishment rates are multiplied by after a window with these shares."""
+    def factors(self, right: float, wrong: float, windows: int) -> tuple[float, float]:
+        """What reward and punishment rates are multiplied by after so many windows, the last with these shares."""
         reward, punish = (self.adaptive_min + (1 - self.adaptive_min) * share for share in (wrong, right))
         return reward, punish
+
+
+@dataclass(frozen=True)
+class MarginRSTDP(RSTDP):
+    """R-STDP that stops where the answer is clear, without depression, with rates that halve every ``halving`` windows.
+
+    A right winner that leads the best map of the other classes by the share ``margin`` of its own potential learns
+    nothing. ``told`` the class, the layer rewards the best map of the class and punishes the best of the others;
+    otherwise it knows right from wrong alone, and the winner is the only map to learn.
+    """
+
+    reward_ltd: float = 0.0
+    punish_ltd: float = 0.0
+    lower: float = 0.0
+    upper: float = 1.0
+    margin: float = 0.01
+    told: bool = False
+    halving: float = 100.0
+
+    def factors(self, right: float, wrong: float, windows: int) -> tuple[float, float]:
+        """What reward and punishment rates are multiplied by after so many windows."""
+        left = 0.5 ** (windows / self.halving)
+        return left, left
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from firstspike.backend import Backend
 from firstspike.compiled import DecisionLayer, ThresholdLayer
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
-from firstspike.latencies import SILENT, earliest_map, pool_latency
+from firstspike.latencies import SILENT, earliest_map, inhibited, pool_latency
 from firstspike.layers import (
     BatchSTDP,
     Branches,
     Conv,
     Decision,
+    Graded,
+    Inhibition,
     Layer,
     Phase,
     Pool,
@@ -70,10 +72,13 @@ class Network:
         self.heads = {head: every[head] for head in decision.heads if head in every}
         self.epochs = {phase.name: 0 for phase in phases}
         self.windows = {phase.name: 0 for phase in phases}
-        self.timed = not all(is_decision(head.layer) for head in self.heads.values())
+        sees_time = any(isinstance(layer, Graded | Inhibition) for layer in walk(layers))
+        self.timed = sees_time or not all(is_decision(head.layer) for head in self.heads.values())
 
     def _kind(self, layer: Conv) -> Callable:
         """How a layer is made."""
+        if isinstance(layer, Graded):
+            return self.backend.graded
         if layer.threshold is None:
             return self.backend.decision
         if layer.name in self.decision.heads:
@@ -186,6 +191,8 @@ class Network:
             position += 1
             if isinstance(layer, Pool):
                 x = pool_latency(x, layer)
+            elif isinstance(layer, Inhibition):
+                x = inhibited(x, layer, self.steps)
             elif isinstance(layer, Branches):
                 x, met = self._branch(layer, x, stop, timed)
                 if met:
@@ -323,21 +330,27 @@ class Network:
 
     def potentials(self, layer: str, latencies: np.ndarray) -> np.ndarray:
         """Potentials of a layer at the last step, float32 (N, M, R, Q)."""
-        import torch
+        node = self.node(layer)
+        seen = self.before(layer, self.check(latencies), timed=self.timed)
+        if isinstance(node.layer, Graded):
+            return node.potentials(seen, steps=self.steps)
+        return last_potentials(node, seen, self.steps)
 
-        from firstspike import functional
 
-        node, seen = self.node(layer), self.before(layer, self.check(latencies), timed=False)
-        weight = node.layer.handing_on(torch.from_numpy(node.weights).double())
-        folds = seen.shape[1] // node.geometry.channels
-        out = np.empty((len(seen), node.geometry.maps, node.geometry.rows, node.geometry.cols), np.float32)
-        for first in range(0, len(seen), CHUNK):
-            x = functional.pad_latency(torch.from_numpy(seen[first : first + CHUNK]), node.layer.pad)
-            parts = [
-                functional.final_potential(part, weight, steps=self.steps) for part in x.chunk(folds, dim=1)
-            ]
-            out[first : first + CHUNK] = sum(parts).numpy()
-        return out
+def last_potentials(node: ThresholdLayer | DecisionLayer, seen: np.ndarray, steps: int) -> np.ndarray:
+    """Potentials float32 (N, M, R, Q) that a layer ends with, from the latencies (N, C, H, W) that it sees."""
+    import torch
+
+    from firstspike import functional
+
+    weight = node.layer.handing_on(torch.from_numpy(node.weights).double())
+    folds, g = seen.shape[1] // node.geometry.channels, node.geometry
+    out = np.empty((len(seen), g.maps, g.rows, g.cols), np.float32)
+    for first in range(0, len(seen), CHUNK):
+        x = functional.pad_latency(torch.from_numpy(seen[first : first + CHUNK]), node.layer.pad)
+        parts = [functional.final_potential(part, weight, steps=steps) for part in x.chunk(folds, dim=1)]
+        out[first : first + CHUNK] = sum(parts).numpy()
+    return out
 
 
 def under(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

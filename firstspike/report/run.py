@@ -137,7 +137,7 @@ def chain_to(engine: Engine, layers: tuple[Layer, ...], target: str) -> tuple[Ch
             chain.append(("mean" if layer.threshold is None else "weights", engine.weights(layer.name)))
             if layer.name == target:
                 return chain, True
-        else:
+        elif isinstance(layer, Branches):
             met = _through(engine, layer, target, chain)
             if met:
                 return chain, True

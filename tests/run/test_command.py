@@ -35,6 +35,9 @@ RULE_OPTIONS = [
 ]  # fmt: skip
 
 
+OWN_OPTIONS = {"--growth", "--halving", "--margin", "--told", "--no-told"}
+
+
 def names_of(parser):
     return {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
 
@@ -56,9 +59,10 @@ def test_the_options_of_a_model_are_these(name):
         if "threshold" in name_of
     ]
     of_layers = {f"--{layer}-{what}" for layer in firing for what in ("threshold", "k", "radius", "maps")}
-    choices = {"deepr2024_greedy": {"--schedule"}, "resnet2024": {"--join"}}.get(name, set())
+    own = {"deepr2024_greedy": {"--schedule"}, "resnet2024": {"--join"}}
+    own |= dict.fromkeys(("firstspike2026", "firstspike2026_reward"), OWN_OPTIONS)
     of_layers = {option.replace("_", "-") for option in of_layers}
-    assert names_of(parser) == {*OPTIONS, *RULE_OPTIONS, *of_layers, *choices}
+    assert names_of(parser) == {*OPTIONS, *RULE_OPTIONS, *of_layers, *own.get(name, set())}
 
 
 def test_list_models(capsys):

@@ -356,7 +356,9 @@ def test_chunks_of_images_change_nothing(name, monkeypatch):
         np.testing.assert_array_equal(whole, pieces)
 
 
-@pytest.mark.parametrize("name", ["mozafari2018", "inception2024", "majority2024", "resnet2024"])
+@pytest.mark.parametrize(
+    "name", ["mozafari2018", "inception2024", "majority2024", "resnet2024", "firstspike2026"]
+)
 def test_threads_change_nothing(name):
     shown = latencies(700)
     fitted = small(name)
