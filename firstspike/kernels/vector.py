@@ -172,36 +172,22 @@ def fill_lanes(typing_context: Any, sums: Any, at: Any, lanes: Any, value: Any) 
 def _sum_bytes(
     builder: Any, sums: Any, table: Any, lanes: Any, entries: Any, n: Any, start: Any, width: int
 ) -> None:
-    """Add n rows of bytes to the `width` lanes from `start`: in 16 bits first, which hold 257 bytes, then in 32.
-
-    Bytes are taken in pairs, as they lie: one sum of the whole words and one of their upper bytes. What the first has
-    beyond 256 times the second is the sum of the lower bytes, even if it has overflowed. That is half the work of
-    widening bytes, which needs a shuffle each.
-    """
-    pairs = ir.VectorType(ir.IntType(16), _REGISTER)
-    parts = range(width // LANES)
-    words, uppers = (
-        [cgutils.alloca_once_value(builder, pairs([0] * _REGISTER)) for _ in parts] for _ in "ab"
-    )
-    eight = pairs([8] * _REGISTER)
+    """Add n rows of bytes to the `width` lanes from `start`: in 16 bits first, which hold 257 bytes, then in 32."""
+    half, byte = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(8), LANES)
+    totals = [cgutils.alloca_once_value(builder, half([0] * LANES)) for _ in range(width // LANES)]
     with cgutils.for_range(builder, n) as loop:
         row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
         first = builder.gep(table, [builder.add(builder.mul(row, lanes), start)])
-        for v in parts:
-            source = builder.bitcast(builder.gep(first, [_INDEX(v * LANES)]), pairs.as_pointer())
-            word = builder.load(source, align=1)
-            builder.store(builder.add(builder.load(words[v]), word), words[v])
-            builder.store(builder.add(builder.load(uppers[v]), builder.lshr(word, eight)), uppers[v])
+        for v, total in enumerate(totals):
+            source = builder.bitcast(builder.gep(first, [_INDEX(v * LANES)]), byte.as_pointer())
+            addend = builder.zext(builder.load(source, align=1), half)
+            builder.store(builder.add(builder.load(total), addend), total)
     full = ir.VectorType(_LANE, LANES)
-    alternate = ir.VectorType(_LANE, LANES)([i // 2 + i % 2 * _REGISTER for i in range(LANES)])
-    for v in parts:
-        upper = builder.load(uppers[v])
-        lower = builder.sub(builder.load(words[v]), builder.shl(upper, eight))
-        total = builder.zext(builder.shuffle_vector(lower, upper, alternate), full)
-        target = builder.bitcast(
-            builder.gep(sums, [builder.add(start, _INDEX(v * LANES))]), full.as_pointer()
-        )
-        builder.store(builder.add(builder.load(target, align=4), total), target, align=4)
+    for v, total in enumerate(totals):
+        first = builder.gep(sums, [builder.add(start, _INDEX(v * LANES))])
+        target = builder.bitcast(first, full.as_pointer())
+        widened = builder.zext(builder.load(total), full)
+        builder.store(builder.add(builder.load(target, align=4), widened), target, align=4)
 
 
 @intrinsic
