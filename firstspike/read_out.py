@@ -17,9 +17,9 @@ def read_out(description: Description, classifier: Classifier, layer: str | None
     there = [inner.name for inner in walk(description.layers) if isinstance(inner, Conv)]
     below = [name for name in there if name not in heads]
     if not below:
-        raise UserError("--readout: this network has no layer before its decision: choose another --model")
+        raise UserError("readout: this network has no layer before its decision: choose another model")
     if layer is not None and layer not in below:
-        raise UserError(f"--readout-layer {layer}: this network has {', '.join(below)}")
+        raise UserError(f"readout layer {layer}: this network has {', '.join(below)}")
     kept = up_to(description.layers, layer or heads[0], inclusive=layer is not None)
     names = {inner.name for inner in walk(kept) if isinstance(inner, Conv)}
     phases = tuple(phase for phase in description.phases if set(phase.rules) <= names)

@@ -105,14 +105,14 @@ WRONG = [
     (("--readout", "tree"), "--readout tree: choose one of svm, linear, knn"),
     (
         ("--readout", "svm", "--readout-layer", "conv9"),
-        "--readout-layer conv9: this network has conv1, conv2",
+        "readout layer conv9: this network has conv1, conv2",
     ),
     (("--readout-layer", "conv1"), "--readout-layer conv1: give --readout too, one of svm, linear, knn"),
     (("--readout", "knn", "--neighbours", "0"), "option neighbours: 0 given, a whole number from 1"),
     (("--readout", "svm", "--neighbours", "3"), "unrecognized arguments: --neighbours 3"),
     (("--readout", "svm", "--cost=-1"), "option cost: -1.0 given, a number from"),
     (("--readout", "svm", "--epochs", "1"), "--epochs 1: mozafari2018 takes 3: conv1 conv2 decision"),
-    (("--model", "ncg2024", "--readout", "svm"), "no layer before its decision: choose another --model"),
+    (("--model", "ncg2024", "--readout", "svm"), "no layer before its decision: choose another model"),
 ]
 
 

@@ -65,12 +65,12 @@ def test_layers_learn_as_they_do_in_the_whole_network():
 @pytest.mark.parametrize(
     ("model", "readout", "layer", "line"),
     [
-        ("mozafari2018", "svm", "conv9", "--readout-layer conv9: this network has conv1, conv2"),
-        ("mozafari2018", "svm", "decision", "--readout-layer decision: this network has conv1, conv2"),
+        ("mozafari2018", "svm", "conv9", "readout layer conv9: this network has conv1, conv2"),
+        ("mozafari2018", "svm", "decision", "readout layer decision: this network has conv1, conv2"),
         ("mozafari2018", "tree", None, "--readout tree: choose one of svm, linear, knn"),
         ("mozafari2018", None, "conv1", "--readout-layer conv1: give --readout too"),
-        ("mozafari_shallow2018", "svm", None, "no layer before its decision: choose another --model"),
-        ("ncg2024", "svm", None, "no layer before its decision: choose another --model"),
+        ("mozafari_shallow2018", "svm", None, "no layer before its decision: choose another model"),
+        ("ncg2024", "svm", None, "no layer before its decision: choose another model"),
     ],
 )
 def test_what_cannot_be_is_refused(model, readout, layer, line):
