@@ -198,12 +198,12 @@ def shallow_bank(window: int, stride: int, *, name: str, steps: int) -> Bank:
     return gabor_bank(5, name, steps=steps, **settings)
 
 
-def log_bank(scales: Sequence[float] = (0.5, 1.0, 2.0)) -> Bank:
+def log_bank(scales: Sequence[float] = (0.5, 1.0, 2.0), name: str = "log") -> Bank:
     """On maps of all scales, then off maps, which are their negatives; responses above 0.01 of white."""
     on = stack_kernels([log_kernel(7, scale) for scale in scales])
     above = float(np.nextafter(np.float32(0.01), np.float32(1)))
     return Bank(
-        "log", np.concatenate([on, -on]), padding=3, threshold=above, radius=None, divisor=255.0, even=True
+        name, np.concatenate([on, -on]), padding=3, threshold=above, radius=None, divisor=255.0, even=True
     )
 
 
@@ -217,6 +217,7 @@ BANKS: dict[str, Callable[[], Bank]] = {
     "gabor-norb": partial(shallow_bank, 5, 4, name="gabor-norb", steps=30),
     "kheradpisheh": kheradpisheh_bank,
     "log": log_bank,
+    "log-large": partial(log_bank, (0.471404521, 1.099943882, 2.042752923), "log-large"),
 }
 
 

@@ -6,6 +6,7 @@ from models import register
 from network_trainer import NetworkTrainer
 
 START = {"mean": 0.5, "std": 0.02}
+LARGE = BatchSTDP(0.0004, -0.0003, doubling_period=2000, ltp_ceiling=1.5, growth=1.5)
 
 
 @register("shirsavar2022")
@@ -30,3 +31,22 @@ class Shirsavar2022(NetworkTrainer):
         Phase("decision", {"decision": Fitted()}, epochs=1),
     )
     decision = Decision(group=1)
+
+
+@register("shirsavar2022_large")
+class Shirsavar2022Large(Shirsavar2022):
+    """Twice the maps, other scales, slowly growing rates, weights as they are learnt: the library's larger example."""
+
+    filters = "log-large"
+    layers = (
+        Conv("conv1", 100, kernel=5, threshold=16, pad=2, k=5, radius=3, **START),
+        Pool(2),
+        Conv("conv2", 200, kernel=3, threshold=5, pad=1, k=8, radius=1, **START),
+        Pool(3),
+        Readout("decision", KernelSVM(shifts=1)),
+    )
+    plan = (
+        Phase("conv1", {"conv1": LARGE}, epochs=1),
+        Phase("conv2", {"conv2": LARGE}, epochs=1),
+        Phase("decision", {"decision": Fitted()}, epochs=1),
+    )
