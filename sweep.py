@@ -114,12 +114,11 @@ class Plan:
         options = merged(self.space.options(point), self.rest, source=self.source)
         options["threads"] = options["threads"] or self.threads
         every = [options] if self.kfold is None else folded(options, self.kfold)
-        keys = [key_of(computed(one)) for one in every]
-        runs = [
-            Run(one, key, self.folder / "runs" / key, self.floor)
-            for one, key in zip(every, keys, strict=True)
-        ]
-        return Attempt(point, options, tuple(runs))
+        return Attempt(point, options, tuple(map(self._run, every)))
+
+    def _run(self, options: Mapping[str, Any]) -> Run:
+        key = key_of(computed(options))
+        return Run(options, key, self.folder / "runs" / key, self.floor, Path.cwd())
 
     def values(self, attempt: Attempt) -> dict[str, Any]:
         """The options of an attempt that are axes."""

@@ -1,8 +1,10 @@
 """One run of a sweep, wherever a worker carries it out: begun or gone on with, reported, recorded."""
 
+import os
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +30,14 @@ class Run:
     key: str
     folder: Path
     floor: Floor | None
+    place: Path  # where relative paths begin
 
 
 def carry_out(run: Run) -> Record:
     """Begin a run or go on with it, and report; whatever stops it becomes its record."""
     began = time.monotonic()
+    with suppress(OSError):  # a worker elsewhere may have no such place
+        os.chdir(run.place)
     try:
         make_folder(run.folder)
         with open(run.folder / "log.txt", "a", encoding="utf-8", buffering=1) as log:

@@ -195,7 +195,7 @@ def test_a_failed_trial_is_reported_and_the_others_carried_on(tmp_path, monkeypa
     assert swept("--config", path, "--jobs", 1) == 0
     assert lines(folder) == before
     (tmp_path / "own.npz").rename(tmp_path / "away.npz")
-    configuration(tmp_path, threshold=0.8, rule=["sstdp", "magic", "s4nn"])
+    configuration(tmp_path, threshold=0.8, rule=["sstdp", "magic", "s2stdp"])
     (tmp_path / "own.npz").unlink()
     assert swept("--config", path, "--jobs", 1, "--retry") == 2  # what is to be done has no data
     assert lines(folder) == before
