@@ -36,7 +36,7 @@ from network_trainer import Keeper, NetworkTrainer, Position, tell
 from options import computed
 from readout_trainer import ReadoutTrainer, find_features
 from s1c1 import S1C1
-from utils import choose_device, human_duration, use_threads, write_text
+from utils import Launched, choose_device, human_duration, use_threads, write_text
 
 WATCHED, EMBEDDED = 6, 1000  # images whose activity is shown, and images in the projector
 
@@ -54,10 +54,12 @@ class Experiment:
 def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experiment:
     """Load and encode the data, make the network."""
     model = chosen_model(options)
-    if issubclass(model, ReadoutTrainer):
-        return prepare_readout(options, say)
     if issubclass(model, GradientTrainer):
         return prepare_in_time(options, say)
+    if Launched.here().count > 1:
+        raise UserError(f"torchrun: {model.name} learns in one process: start train.py by itself")
+    if issubclass(model, ReadoutTrainer):
+        return prepare_readout(options, say)
     if issubclass(model, ExtractorTrainer):
         return prepare_extractor(options, say)
     dataset = find_dataset(options, say)
@@ -174,7 +176,7 @@ def prepare_in_time(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     say(f"data: {dataset.name}: {counts}{skipped}; ready after {human_duration(time.monotonic() - began)}")
     device = choose_device(options["device"], batched=True)
     say(str(device))
-    use_threads(options["threads"] or available())
+    use_threads(options["threads"] or max(1, available() // Launched.here().count))
     net = create_model(
         options["model"],
         classes=dataset.classes,
@@ -330,12 +332,34 @@ def resume(
 ) -> tuple[Position, Answers]:
     """Go on where a run was left; a finished one reports again."""
     experiment = prepare(options, say)
-    position, last = Position(), Keeper(folder).path("last")
-    for place in (folder, last.parent):  # of a run that was killed
+    for place in (folder, Keeper(folder).path("last").parent):  # of a run that was killed
         remove_leftovers(place)
-    if last.exists():
-        position = take_over(experiment.net, last, computed(options))
+    position = left_at(experiment.net, folder, options)
     return position, train(options, experiment, folder, position, say, *watchers)
+
+
+def follow(options: Mapping[str, Any], folder: Path | None) -> None:
+    """What the further processes of torchrun do: learn along, from where the run in a folder stands; write nothing."""
+    experiment = prepare(options, lambda line: None)
+    position = Position() if folder is None else left_at(experiment.net, folder, options)
+    experiment.net.train(
+        experiment.parts.train,
+        experiment.parts.validation,
+        epochs=experiment.net.epochs(options["epochs"]),
+        patience=patience_of(experiment.net, options),
+        position=position,
+    )
+
+
+def left_at(net: NetworkTrainer, folder: Path, options: Mapping[str, Any]) -> Position:
+    """Where the run in a folder stands, the network as it was there; the beginning without a checkpoint."""
+    last = Keeper(folder).path("last")
+    return take_over(net, last, computed(options)) if last.exists() else Position()
+
+
+def patience_of(net: NetworkTrainer, options: Mapping[str, Any]) -> int:
+    """Epochs without a better one till the end: as asked, or the network's."""
+    return net.patience if options["patience"] is None else options["patience"]
 
 
 def take_over(net: NetworkTrainer, place: Path, settings: Mapping[str, Any]) -> Position:
@@ -372,7 +396,7 @@ def train(
         experiment.parts.train,
         experiment.parts.validation,
         epochs=epochs,
-        patience=net.patience if options["patience"] is None else options["patience"],
+        patience=patience_of(net, options),
         callbacks=callbacks,
         keeper=keeper,
         position=position,

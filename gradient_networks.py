@@ -2,10 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from firstspike.data.timed import Part
 from firstspike.errors import UserError
 from gradient_trainer import GradientTrainer
+
+if TYPE_CHECKING:  # torch takes a second to import
+    from firstspike.neurons.training import Augment, Mix
 
 
 def picked(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -120,4 +125,132 @@ class FastTrainer(GradientTrainer):
             scale=settings["surrogate_scale"],
             learn_kernel=settings["time_steps"] if settings["learn_kernel"] else None,
             **picked(settings, "skip_connections", "dt", "bias"),
+        )
+
+
+CELL = {  # options of the neurons of convolutional networks, one a channel
+    "tau": 2.0,
+    "tau_mem": 1e-2,
+    "tau_syn": 1e-4,
+    "learn_tau": False,
+    "tau_init": "exact",
+    "threshold": None,
+    "recurrent": False,
+    "recurrent_relu": False,
+    "surrogate_scale": 2.0,
+}
+
+
+def cell_of(settings: Mapping[str, Any], **fixed: Any) -> Any:
+    """The neuron of a convolutional network; a synaptic time constant of 0 is none."""
+    from firstspike.neurons.networks_conv import Cell
+
+    same = picked(settings, "neuron", *(name for name in CELL if name not in ("tau_syn", "surrogate_scale")))
+    return Cell(**same, tau_syn=settings["tau_syn"] or None, scale=settings["surrogate_scale"], **fixed)
+
+
+class PlifTrainer(GradientTrainer):
+    """plif_net on frames (T, P, H, W): convolutions, dense layers, votes whose share of spikes is to be the label."""
+
+    own: ClassVar[Mapping[str, Any]] = {
+        **CELL,
+        "neuron": "ParaLIF-T",
+        "layers": 2,
+        "channels": 128,
+        "pool": "max",
+        "dropout": 0.5,
+        "bins": "whole-ticks",
+        "loss": "squared-error",
+        "loss_mode": "sum",
+    }
+
+    def network(self, settings: Mapping[str, Any]) -> Any:
+        """The network over square frames; thresholds of modes with a D are 0.01, all are fixed."""
+        from firstspike.neurons.networks_conv import PlifNet
+
+        if len(self.shape) != 3 or self.shape[1] != self.shape[2]:
+            size = "x".join(map(str, self.shape))
+            raise UserError(
+                f"samples of {size}: this network sees square frames; give --image-size SIDE or pixels"
+            )
+        return PlifNet(
+            self.shape[1],
+            self.classes,
+            polarities=self.shape[0],
+            cell=cell_of(settings, delta_threshold=0.01),
+            **picked(settings, "layers", "channels", "pool", "dropout"),
+        )
+
+
+class ColumnTrainer(GradientTrainer):
+    """Images shown column by column to convolutions in space and neurons in time, augmented as CIFAR-10 mostly is."""
+
+    own: ClassVar[Mapping[str, Any]] = {
+        **CELL,
+        "neuron": "LIF",
+        "channels": 128,
+        "hidden_units": 256,
+        "coding": "columns",
+        "normalise": True,
+        "data_augmentation": True,
+    }
+
+    def network(self, settings: Mapping[str, Any]) -> Any:
+        """The network over columns (C, H); thresholds are learnt, LIF resets softly."""
+        from firstspike.neurons.networks_conv import ColumnNet
+
+        if len(self.shape) != 2:
+            raise UserError(
+                f"samples of {self.shape}: this network sees columns of images; give --coding columns"
+            )
+        cell = cell_of(settings, learn_threshold=True, reset="soft", detach_reset=True)
+        colours, rows = self.shape
+        return ColumnNet(
+            rows, self.classes, settings["channels"], colours, hidden=settings["hidden_units"], cell=cell
+        )
+
+    def augmentation(self, part: Part) -> "Augment | None":
+        """Mirroring, TrivialAugment and erasing of the images behind the columns."""
+        if not self.settings["data_augmentation"]:
+            return None
+        if not self.settings["normalise"]:
+            raise UserError("option data_augmentation: for normalised colours; give --no-data-augmentation")
+        from firstspike.neurons.augment import altered_columns
+
+        return lambda x, indices, epoch: altered_columns(x, part.rows[indices], seed=self.seed, epoch=epoch)
+
+    def mixture(self) -> "Mix | None":
+        """Mixup or cutmix of whole batches."""
+        if not self.settings["data_augmentation"]:
+            return None
+        from firstspike.neurons.augment import mix_columns
+
+        return partial(mix_columns, classes=self.classes)
+
+
+class DelayTrainer(GradientTrainer):
+    """Networks whose synapses learn their delays: convolutions in time, normalisation, neurons of almost no memory."""
+
+    own: ClassVar[Mapping[str, Any]] = {
+        "kind": "snn_delays",
+        "neuron": "ParaLIF-T",
+        "hidden_size": (256,),
+        "layers": 2,
+        "taps": 25,
+        "dropout": 0.4,
+        "position_lr": 0.1,
+        "window_size": 1e-2,
+        "loss_mode": "cumsum",
+    }
+
+    def network(self, settings: Mapping[str, Any]) -> Any:
+        """The network over all units of the input; `kind` has learnt, fixed or no delays."""
+        from firstspike.neurons.networks_delay import DelayNet
+
+        return DelayNet(
+            math.prod(self.shape),
+            self.classes,
+            widths(settings),
+            model=settings["kind"],
+            **picked(settings, "neuron", "taps", "dropout"),
         )

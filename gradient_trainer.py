@@ -18,7 +18,7 @@ from firstspike.data.timed import Coding, Part, TimedSet, divided, load_timed
 from firstspike.errors import UserError
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord, Progress
-from network_trainer import Keeper, NetworkTrainer, reporter
+from network_trainer import Keeper, NetworkTrainer, Position, reporter
 
 if TYPE_CHECKING:  # torch takes a second to import
     from firstspike.neurons.loop import TrainedNetwork
@@ -34,6 +34,7 @@ CODING = {
     "group": 1,
     "coding": "latency",
     "latency": "fastsnn",
+    "normalise": False,
     "hold_out": "auto",
 }
 LEARNING = {
@@ -48,6 +49,7 @@ LEARNING = {
     "loss_mode": "mean",
     "smoothing": 0.0,
     "pad_to": 0,
+    "drop_last": False,
     "test_every": 1,
 }
 AUGMENTATION = {"data_augmentation": False, "shift": 0.05, "scale": 0.15}
@@ -113,7 +115,7 @@ class GradientTrainer(NetworkTrainer):
     @classmethod
     def coding(cls, settings: Mapping[str, Any], size: tuple[int, int] | None = None) -> Coding:
         """How samples become steps in time."""
-        same = {name: settings[name] for name in ("bins", "dt", "polarity", "group", "latency")}
+        same = {name: settings[name] for name in ("bins", "dt", "polarity", "group", "latency", "normalise")}
         return Coding(
             **same,
             window=settings["window_size"],
@@ -174,6 +176,12 @@ class GradientTrainer(NetworkTrainer):
         return self.engine.fit_phase(phase, latencies, labels, order=np.arange(len(latencies)))
 
     # --- its part of the loop --------------------------------------------------------------------------------------
+
+    def train(self, samples: Part, validation: Part | None = None, **how: Any) -> Position:
+        """The loop; where torchrun started several processes, they learn together and part at its end."""
+        position = super().train(samples, validation, **how)
+        self.engine.engine.leave()
+        return position
 
     def _seen(self, phase: str, samples: Part, keeper: Keeper) -> Part:
         return samples

@@ -122,6 +122,11 @@ class NetworkTrainer:
         return Description(cls.layers, cls.plan, cls.decision).options()
 
     @classmethod
+    def presets(cls) -> list[str]:
+        """Names of published settings that --preset takes."""
+        return []
+
+    @classmethod
     def fills_a_gpu(cls, update_batch: int | None) -> bool:
         """Whether it learns in mini-batches whose images do so independently of each other."""
         rules = [rule for phase in cls.plan for rule in phase.rules.values()]

@@ -20,7 +20,7 @@ from firstspike.readouts import sources
 from firstspike.readouts.events import Events
 from firstspike.readouts.extractors import Extractor
 from firstspike.readouts.network import ReadoutNetwork
-from firstspike.readouts.presets import Preset, preset
+from firstspike.readouts.presets import Preset, list_presets, preset
 from firstspike.readouts.variants import options_of, variant
 from firstspike.report.open_run import load_best, rebuilt
 from network_trainer import Keeper, NetworkTrainer
@@ -49,6 +49,11 @@ class ReadoutTrainer(NetworkTrainer):
             "traces": False,
             **options_of(cls.setting),
         }
+
+    @classmethod
+    def presets(cls) -> list[str]:
+        """Names of the published settings."""
+        return list_presets()
 
     @classmethod
     def described(cls, options: Mapping[str, Any], classes: int) -> Preset:

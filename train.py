@@ -20,15 +20,14 @@ if __name__ == "__main__":
 
 import yaml
 
-from experiment import evaluate, prepare, resume, train
+from experiment import evaluate, follow, prepare, resume, train
 from firstspike.errors import UserError
 from firstspike.files import make_folder, write_refusal
-from firstspike.readouts.presets import list_presets
-from firstspike.report.console import Console
-from models import list_models
+from firstspike.report.console import Console, table_lines
+from models import get_model, list_models
 from network_trainer import Position
-from options import computed, hyphenated, named, parse
-from utils import exit_status
+from options import ACTIONS, computed, hyphenated, named, parse
+from utils import Launched, exit_status
 
 
 def place_of_runs(options: Mapping[str, Any]) -> Path:
@@ -80,23 +79,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command(arguments: Sequence[str]) -> int:
     """What the options ask for."""
     options = parse(arguments)
+    if Launched.here().count > 1 and any(
+        options[name] for name in ACTIONS if name not in ("resume", "config")
+    ):
+        raise UserError("torchrun: several processes can only train: start train.py by itself for the rest")
     if options["list_models"]:
         print(*list_models(), sep="\n")
     elif options["list_presets"]:
-        print(*list_presets(), sep="\n")
+        print(*table_lines(preset_table()), sep="\n")
     elif options["resume"] and options["evaluate"]:
         raise UserError("--resume and --evaluate: give one of them")
     elif options["evaluate"]:
         evaluate(kept(options["evaluate"], arguments), Path(options["evaluate"]), print)
-    elif options["resume"]:
-        with resumable(Path(options["resume"])):
-            options = kept(options["resume"], arguments)
-            resume(options, Path(options["resume"]), print, Console(sys.stdout))
-    elif options["print_config"]:
+    elif options["print_config"] and not options["resume"]:
         print(yaml.safe_dump(computed(options), sort_keys=False), end="")
+    elif Launched.here().count > 1:
+        learn_together(options, arguments)
     else:
-        start(options, print)
+        learn(options, arguments)
     return 0
+
+
+def learn(options: dict[str, Any], arguments: Sequence[str]) -> None:
+    """A new run, or one that goes on."""
+    if not options["resume"]:
+        return start(options, print)
+    with resumable(Path(options["resume"])):
+        options = kept(options["resume"], arguments)
+        resume(options, Path(options["resume"]), print, Console(sys.stdout))
+    return None
+
+
+def learn_together(options: dict[str, Any], arguments: Sequence[str]) -> None:
+    """The same in one of the processes that torchrun started: the first one leads, and alone speaks and writes."""
+    from torch.cuda import device_count
+
+    from firstspike.neurons.processes import joined
+
+    here, run = Launched.here(), options["resume"]
+    with joined(gpus=options["device"] != "cpu" and device_count() >= here.count):
+        if here.rank == 0:
+            learn(options, arguments)
+        else:
+            follow(kept(run, arguments) if run else options, Path(run) if run else None)
+
+
+def preset_table() -> list[dict[str, str]]:
+    """All published settings, each with the model that it belongs to."""
+    return [
+        {"preset": preset, "model": name} for name in list_models() for preset in get_model(name).presets()
+    ]
 
 
 def start(options: dict[str, Any], say: Callable[[str], None]) -> None:

@@ -23,6 +23,7 @@ from firstspike.report.text import human_duration
 __all__ = [
     "DEVICES",
     "Device",
+    "Launched",
     "atomic_write",
     "choose_device",
     "exit_status",
@@ -88,6 +89,19 @@ def choose_device(name: str, *, batched: bool = False) -> Device:
     return Device(name, "as asked")
 
 
+@dataclass(frozen=True)
+class Launched:
+    """Which of how many processes torchrun started this one is: the first of one, if it was not started so."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def here(cls) -> "Launched":
+        """This process."""
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
 def use_threads(count: int) -> None:
     """Let torch, and the kernels of neurons with it, use so many threads."""
     import torch
@@ -106,17 +120,23 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        complain(f"{program}: {error}")
         return 2
     except MemoryError as error:
-        print(f"{program}: not enough memory: {str(error) or 'take fewer images or maps'}", file=sys.stderr)
+        complain(f"{program}: not enough memory: {str(error) or 'take fewer images or maps'}")
         return 2
     except BrokenPipeError:  # the reader of our output went away, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # TensorBoard, for one, writes by itself
-        print(f"{program}: {write_refusal(error.filename or 'a file of the run', error)}", file=sys.stderr)
+        complain(f"{program}: {write_refusal(error.filename or 'a file of the run', error)}")
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}", file=sys.stderr)
+        complain(f"\ninterrupted: {str(interrupt) or 'nothing was begun'}")
         return 130
+
+
+def complain(line: str) -> None:
+    """Say on stderr what went wrong; of the processes that torchrun started the first one speaks."""
+    if Launched.here().rank == 0:
+        print(line, file=sys.stderr)

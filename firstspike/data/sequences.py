@@ -15,6 +15,8 @@ from firstspike.data.splits import stream
 from firstspike.errors import UserError
 
 YINYANG_PARTS = {"train": (5000, 42), "test": (1000, 40)}  # samples, seed: those of the published set
+CIFAR_MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
+CIFAR_STD = np.array([0.2023, 0.1994, 0.2010], np.float32)
 YINYANG_CLASSES = ("yin", "yang", "dot")
 
 
@@ -79,15 +81,21 @@ def yinyang_trains(part: str, steps: int) -> RateCoded:
 
 @dataclass(frozen=True, eq=False)
 class Sequential:
-    """Images uint8 (N, H, W) or (N, C, H, W) shown in time: by `rows`, by `columns`, or by `pixels`."""
+    """Images uint8 (N, H, W) or (N, C, H, W) shown in time: by `rows`, by `columns`, or by `pixels`.
+
+    With `normalise` the colours have CIFAR-10's mean 0 and deviation 1.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     by: str = "rows"
+    normalise: bool = False
 
     def __post_init__(self) -> None:
         if self.by not in ("rows", "columns", "pixels"):
             raise UserError(f"sequential images by {self.by!r}; there are rows, columns, pixels")
+        if self.normalise and self.images.shape[1:-2] != (3,):
+            raise UserError("option normalise: these images have no three colours; give --no-normalise")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,6 +104,8 @@ class Sequential:
         """Values float32 in [0, 1]: (N, H, C, W) by rows, (N, W, C, H) by columns, (N, H W, C) by pixels."""
         images = self.images[indices].astype(np.float32) / np.float32(255)
         images = images if images.ndim == 4 else images[:, None]  # (N, C, H, W)
+        if self.normalise:
+            images = (images - CIFAR_MEAN[:, None, None]) / CIFAR_STD[:, None, None]
         if self.by == "pixels":
             return np.ascontiguousarray(images.reshape(*images.shape[:2], -1).swapaxes(1, 2))
         order = (0, 2, 1, 3) if self.by == "rows" else (0, 3, 1, 2)

@@ -53,7 +53,7 @@ class Coding:
     pixels; bins of `window` seconds, or `steps` of them ("equal", "whole-ticks", "nearest" of `dt` ms); `group`
     neighbouring units, or both polarities ("merged") count as one; `size` (H, W) coarsens a sensor. Images:
     `images` says how they are shown; one spike a pixel within `steps` at the time of `latency` ("fastsnn" or "unit"),
-    or row by row. Yin-Yang: `window` steps.
+    or row by row, then normalised as CIFAR-10's colours if `normalise`. Yin-Yang: `window` steps.
     """
 
     bins: str = "auto"
@@ -64,6 +64,7 @@ class Coding:
     group: int = 1
     images: str = "latency"
     latency: str = "fastsnn"
+    normalise: bool = False
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -250,7 +251,7 @@ def _shown(dataset: Any, coding: Coding) -> TimedSet:
             table = latency_table(coding.latency, steps=coding.steps, dt=coding.dt)
             source, shape = LatencyCoded(images, labels, table, coding.steps), (channels, rows, columns)
         else:
-            source = Sequential(images, labels, coding.images)
+            source = Sequential(images, labels, coding.images, normalise=coding.normalise)
             shape = {"rows": (channels, columns), "columns": (channels, rows), "pixels": (channels,)}[
                 coding.images
             ]

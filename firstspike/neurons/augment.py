@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from firstspike.data.sequences import CIFAR_MEAN, CIFAR_STD
 from firstspike.neurons import draws
-
-CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 def _generator(seed: int) -> np.random.Generator:
@@ -128,10 +127,40 @@ def _cut(images: torch.Tensor, share: float, random: np.random.Generator) -> tup
     return mixed, 1 - (bottom - top) * (right - left) / (rows * columns)
 
 
+def altered_columns(x: np.ndarray, index: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Normalised columns (N, T = W, C, H) of images that are mirrored, changed by TrivialAugment and partly erased.
+
+    `index` (N,) are the images' places in their data set: each is a function of (seed, epoch, index).
+    """
+    from firstspike.neurons.trivial_augment import trivial_augment
+
+    keys = draws.fold(torch.as_tensor(np.asarray(index, np.int64)), draws.fold(seed, epoch) & (2**62 - 1))
+    images = mirror(images_of(torch.from_numpy(x)), draws.fold(keys, 1))
+    changed = columns_of(trivial_augment(images, draws.fold(keys, 2)).float() / 255)
+    erased = erase(changed.permute(0, 2, 3, 1), draws.fold(keys, 3))
+    return erased.permute(0, 3, 1, 2).numpy()
+
+
+def mix_columns(
+    x: torch.Tensor, labels: torch.Tensor, seed: int, *, classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`mix_images` of images that are shown as columns (N, T = W, C, H)."""
+    images, mixed = mix_images(x.permute(0, 2, 3, 1), labels, seed, classes=classes)
+    return images.permute(0, 3, 1, 2), mixed
+
+
 def columns_of(images: torch.Tensor) -> torch.Tensor:
     """Return images (N, 3, H, W) in [0, 1] as sequences of columns (N, T = W, 3, H), normalised as CIFAR-10 is."""
-    mean, std = (
-        torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None]
-        for v in (CIFAR_MEAN, CIFAR_STD)
-    )
-    return ((images - mean) / std).permute(0, 3, 1, 2)
+    return ((images - _colour(CIFAR_MEAN, images)) / _colour(CIFAR_STD, images)).permute(0, 3, 1, 2)
+
+
+def images_of(columns: torch.Tensor) -> torch.Tensor:
+    """Return the uint8 images (N, 3, H, W) that `columns_of` made columns of."""
+    images = columns.permute(0, 2, 3, 1)
+    values = images * _colour(CIFAR_STD, images) + _colour(CIFAR_MEAN, images)
+    return (255 * values).round().clamp(0, 255).to(torch.uint8)
+
+
+def _colour(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """Return a number a colour in the shape of an image's planes."""
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)[:, None, None]

@@ -89,6 +89,10 @@ class DelayNetwork(nn.Module):
             )
         return Output(self.readout.activity(self.maps[-1](x), potential=True).potential, tuple(layers))
 
+    def fan_out(self) -> tuple[int, ...]:
+        """Return how many synapses an event of the input and of each hidden layer reaches."""
+        return tuple(conv.weight.shape[0] for conv in self.maps)
+
     def positions(self) -> list[nn.Parameter]:
         """Return the learnt delays, which have an optimiser of their own."""
         return [conv.position for conv in self.maps if conv.position.requires_grad]

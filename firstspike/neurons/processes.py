@@ -1,17 +1,31 @@
 """The processes of a data-parallel run, or the one process of an ordinary one."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import distributed, nn
 
 
-class Processes:
-    """What the processes of torch.distributed share; with one process every method is the identity."""
+@contextmanager
+def joined(*, gpus: bool) -> Iterator[None]:
+    """Within it, the processes that torchrun started are one group, by nccl with a GPU for each, else by gloo."""
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if gpus else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
-    def __init__(self) -> None:
-        running = distributed.is_available() and distributed.is_initialized()
+
+class Processes:
+    """What the processes of torch.distributed share; with one process, or `alone`, every method is the identity."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        running = not alone and distributed.is_available() and distributed.is_initialized()
         self.rank, self.count = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
         self._device = "cuda" if running and distributed.get_backend() == "nccl" else "cpu"
 
@@ -19,7 +33,7 @@ class Processes:
         """Return the network with gradients averaged over the processes; its weights are those of the first."""
         if self.count == 1:
             return network
-        return nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
+        return nn.parallel.DistributedDataParallel(network, static_graph=True)
 
     def share(self, indices: np.ndarray) -> np.ndarray:
         """Return this process's part of a batch."""

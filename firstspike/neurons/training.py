@@ -114,6 +114,10 @@ class GradientEngine:
         self.processes = Processes()
         self.parallel = self.processes.wrap(self.network)
 
+    def leave(self) -> None:
+        """From now on work alone, whatever other processes do."""
+        self.processes, self.parallel = Processes(alone=True), self.network
+
     def fit_phase(
         self,
         phase: str,
