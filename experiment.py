@@ -382,7 +382,7 @@ def train(
     net, settings = experiment.net, computed(options)
     epochs = net.epochs(options["epochs"])
     keeper = Keeper(folder, settings, about_encoder(experiment.encoder), budget(options))
-    write_text(folder / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump({**settings, **net.pinned()}, sort_keys=False))
     run = watched(options, experiment, folder, epochs)
     callbacks = [*watchers, HistoryFile(folder / "history.csv", position.records)]
     if options["tensorboard"]:

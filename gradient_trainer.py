@@ -177,6 +177,12 @@ class GradientTrainer(NetworkTrainer):
 
     # --- its part of the loop --------------------------------------------------------------------------------------
 
+    def pinned(self) -> dict[str, Any]:
+        """The number of threads, over which torch's matrix products divide their sums."""
+        from torch import get_num_threads
+
+        return {"threads": get_num_threads()}
+
     def train(self, samples: Part, validation: Part | None = None, **how: Any) -> Position:
         """The loop; where torchrun started several processes, they learn together and part at its end."""
         position = super().train(samples, validation, **how)

@@ -392,6 +392,10 @@ class NetworkTrainer:
         """Further figures of the trained network for its report, beside those of its answers."""
         return {}
 
+    def pinned(self) -> dict[str, Any]:
+        """Options that do not say what is computed, and yet decide the last bits: a run that goes on keeps them."""
+        return {}
+
     def told(self, measured: Mapping[str, Any]) -> list[str]:
         """Those figures as lines for people."""
         return []

@@ -128,7 +128,7 @@ def build_parser() -> Parser:
     add("--resume", metavar="RUN", help="continue the run in this folder")
     add("--evaluate", metavar="RUN", help="no training: load the run's best network and report")
     add("--list-models", action="store_true", help="print the names of the models")
-    add("--list-presets", action="store_true", help="print the names of the published settings of readouts")
+    add("--list-presets", action="store_true", help="print the published settings and the model of each")
     add("--config", metavar="FILE", help="take options from a YAML file, such as a run's config.yaml")
     add("--print-config", action="store_true", help="print all options as YAML")
     return parser

@@ -17,6 +17,7 @@ LIMIT = 1 << 31
 """Bytes of free buffers above which the oldest are given back to the system."""
 
 _ALIGN = 64
+"""Bytes at whose multiples arrays begin: a matrix product's last bits may depend on where its factors begin."""
 
 
 class Pool:
@@ -31,11 +32,17 @@ class Pool:
         dtype = np.dtype(dtype)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if size < SMALLEST:
-            return np.empty(shape, dtype)
+            return _begun(np.empty(size + _ALIGN, np.uint8), shape, dtype)
         with self._lock:
-            data = self._take(_size_class(size + _ALIGN))
-            start = -data.ctypes.data % _ALIGN
-            return data[start : start + size].view(dtype).reshape(shape)
+            return _begun(self._take(_size_class(size + _ALIGN)), shape, dtype)
+
+    def aligned(self, array: np.ndarray) -> np.ndarray:
+        """Return the array, or a copy of it, contiguous and so placed that results do not depend on its place."""
+        if array.flags.c_contiguous and array.ctypes.data % _ALIGN == 0:
+            return array
+        out = self.empty(array.shape, array.dtype)
+        out[...] = array
+        return out
 
     def clear(self) -> None:
         """Give every free buffer back to the system."""
@@ -66,6 +73,12 @@ class Pool:
             excess -= self._buffers[k].nbytes
             self._buffers[k] = np.empty(0, np.uint8)
         self._buffers = [buffer for buffer in self._buffers if buffer.nbytes]
+
+
+def _begun(data: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return the first aligned bytes of a buffer as an array."""
+    start, size = -data.ctypes.data % _ALIGN, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return data[start : start + size].view(dtype).reshape(shape)
 
 
 def _size_class(size: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from firstspike.buffers import POOL
 from firstspike.neurons.base import Activity
 from firstspike.neurons.optimisation import Recipe
 from firstspike.neurons.training import PHASE, Augment, Epoch, GradientEngine, Mix, Source, as_source
@@ -115,7 +116,7 @@ class TrainedNetwork:
     def activities(self, inputs: Source | np.ndarray) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
         """What some samples do: input (N, T, ...), spikes of each hidden layer (N, T, ...), potentials (N, T, C)."""
         source = as_source(inputs, None, need_labels=False)
-        x = torch.from_numpy(np.ascontiguousarray(source.batch(np.arange(len(source))))).float()
+        x = torch.from_numpy(POOL.aligned(source.batch(np.arange(len(source))))).float()
         self.engine.network.eval()
         with torch.no_grad():
             output = self.engine.network(x.to(self.engine.device), seed=self.engine.seed)

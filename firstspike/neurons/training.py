@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from firstspike.buffers import POOL
 from firstspike.data.batches import ahead
 from firstspike.errors import UserError
 from firstspike.neurons import draws
@@ -226,7 +227,7 @@ class GradientEngine:
             return source.events(indices, steps=self._steps(source, whole))
         x = self._read(source, indices, whole)
         x = x if augment is None else augment(x, indices, self.epoch)
-        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+        return torch.from_numpy(POOL.aligned(x)).to(self.device)
 
     def _steps(self, source: Source, whole: np.ndarray) -> int | None:
         """Return the length of a batch: fixed, or that of its longest recording, or None where the source knows."""

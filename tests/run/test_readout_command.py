@@ -108,9 +108,11 @@ def test_a_run_cut_after_an_epoch_goes_on_to_the_same_end(digits, tmp_path, monk
 
 def test_presets_are_listed(capsys):
     assert typed("--list-presets") == 0
-    listed = capsys.readouterr().out.split()
-    assert listed == list_presets()
-    assert len(listed) == 128
+    _, *lines = capsys.readouterr().out.splitlines()
+    listed = [line.split() for line in lines]
+    assert [preset for preset, model in listed if model == "ncg2024"] == list_presets()
+    assert len(list_presets()) == 128
+    assert ["shd/spsn-sb", "spsn2023"] in listed
 
 
 def test_features_of_a_file_with_everything_drawn(tmp_path):
