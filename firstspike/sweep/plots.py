@@ -113,10 +113,10 @@ def _panel(axes: Axes, axis: Axis, places: np.ndarray, scores: np.ndarray) -> No
 
 
 def _title(trials: Sequence[Trial]) -> str:
-    shown = ranked(trials)
-    states = [trial.status for trial in shown]
+    """How many trials there are, of how many runs, and how many are not done."""
+    states, runs = [trial.status for trial in ranked(trials)], len(trials[0].records)
     others = [f"{states.count(s)} {s}" for s in ("abandoned", "failed", "unfinished") if s in states]
-    return ", ".join([f"{len(shown)} trial{'s' * (len(shown) != 1)}", *others])
+    return ", ".join([f"{len(states)} trials of {runs} run{'s' * (runs > 1)} each", *others])
 
 
 def write_plots(folder: Path, space: Space, trials: Sequence[Trial]) -> None:
