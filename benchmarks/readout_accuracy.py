@@ -98,7 +98,8 @@ def accuracy(net: NetworkTrainer, features: FeatureSet) -> float:
 def table(results: Results) -> str:
     """One line a setting: published, ours at the best and at the last epoch."""
     head = ("setting", "published, %", "ours, %", "last epoch, %", "folds", "epochs", "core-minutes a fold")
-    rows = [row(setting, list(results[setting].values())) for setting in SETTINGS if results.get(setting)]
+    known = [name for setting in SETTINGS for name in results if name.split(",")[0] == setting]
+    rows = [row(name, list(results[name].values())) for name in known]
     return markdown(head, rows)
 
 
@@ -107,7 +108,8 @@ def row(setting: str, folds: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     means = [summarise([fold[name] for fold in folds]) for name in ("test", "test_last")]
     ours = [f"{100 * mean:.2f} ± {100 * deviation:.2f}" for mean, deviation in means]
     others = (np.mean([fold["epochs"] for fold in folds]), np.mean([fold["minutes"] for fold in folds]))
-    published = f"{PUBLISHED[setting]:.2f}" if setting in PUBLISHED else "-"
+    of_all = PUBLISHED.get(setting.split(",")[0])
+    published = "-" if of_all is None else f"{of_all:.2f}"
     return (setting, published, *ours, str(len(folds)), f"{others[0]:.0f}", f"{others[1]:.1f}")
 
 
@@ -131,14 +133,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="*", default=SETTINGS)
     parser.add_argument("--folds", type=int, nargs="+", default=range(FOLDS))
+    parser.add_argument("--first", type=int, help="training images, those held out among them (default: all)")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     for fold in given.folds:
         for setting in given.settings:
-            if str(fold) in stored().get(setting, {}):
+            row_name = setting if given.first is None else f"{setting}, first {given.first}"
+            if str(fold) in stored().get(row_name, {}):
                 continue
-            features = features_of(setting, fold, given.threads)
-            results = keep(setting, fold, run_fold(setting, fold, features, given.threads))
+            features = features_of(setting, fold, given.threads, given.first)
+            results = keep(row_name, fold, run_fold(setting, fold, features, given.threads))
             write_text(RESULTS / f"{NAME}.md", table(results))
     print(table(stored()))
 

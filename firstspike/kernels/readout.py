@@ -122,18 +122,29 @@ def greatest_of(values: np.ndarray) -> float:
 
 
 @compiled
+def retire_beaten(rivals: np.ndarray, first: int, best: np.ndarray, now: float, limits: np.ndarray) -> None:
+    """Let those of four neurons that a rival has beaten, having fired before `now`, fire no more."""
+    for k in range(4):
+        if rivals[first + k] >= 0 and best[rivals[first + k]] < now:
+            limits[k] = INFINITY
+
+
+@compiled
 def run_four(
     neurons: Neurons,
     first: int,
     limits: np.ndarray,
     ceiling: float,
     sample: Pass,
+    rivals: np.ndarray,
+    best: np.ndarray,
     spikes: np.ndarray,
     membranes: np.ndarray,
 ) -> None:
     """Run the IF neurons `first` ... `first + 3` side by side, so that the processor overlaps their sums.
 
     `limits` (4,): their thresholds; those of neurons that fire become infinite. `ceiling` bounds thresholds.
+    `rivals`, `best`: as in `forward`.
     """
     highest = greatest_of(neurons.peaks[first : first + 4])
     row_a, row_b, row_c, row_d = (
@@ -142,21 +153,26 @@ def run_four(
         neurons.weights[first + 2],
         neurons.weights[first + 3],
     )
+    index, times = sample.index, sample.times
     a = b = c = d = np.float32(0)
     event = 0
     while True:
+        now = times[max(event - 1, 0)] if sample.count > 0 else np.float32(0)
         if is_tested(sample, event) and (a > limits[0] or b > limits[1] or c > limits[2] or d > limits[3]):
             for k, membrane in enumerate((a, b, c, d)):
                 if membrane > limits[k]:
-                    spikes[first + k] = sample.times[max(event - 1, 0)]
+                    spikes[first + k] = now
                     membranes[first + k] = membrane
                     limits[k] = INFINITY
+                    if rivals[first + k] >= 0:
+                        best[rivals[first + k]] = min(best[rivals[first + k]], now)
+        retire_beaten(rivals, first, best, now, limits)
         gap = min(min(limits[0] - a, limits[1] - b), min(limits[2] - c, limits[3] - d))
         if event == sample.count or gap == INFINITY:
             break
         stop = min(sample.count, event + quiet_events(gap, highest, ceiling))
         for k in range(event, stop):
-            i = np.uint64(sample.index[k])  # unsigned: no test for negative indices in the loop
+            i = np.uint64(index[k])  # unsigned: no test for negative indices in the loop
             a += row_a[i]
             b += row_b[i]
             c += row_c[i]
@@ -164,29 +180,38 @@ def run_four(
         event = stop
     for k, membrane in enumerate((a, b, c, d)):
         if limits[k] < INFINITY:
-            spikes[first + k] = neurons.max_time
             membranes[first + k] = membrane
 
 
 @compiled
 def forward(
-    neurons: Neurons, thresholds: np.ndarray, sample: Pass, spikes: np.ndarray, membranes: np.ndarray
+    neurons: Neurons,
+    thresholds: np.ndarray,
+    sample: Pass,
+    rivals: np.ndarray,
+    best: np.ndarray,
+    spikes: np.ndarray,
+    membranes: np.ndarray,
 ) -> None:
     """Run a layer on one sample: spike times (`max_time` = silent) and membranes, (N,) each, are filled in.
 
-    `thresholds` float32 (N,), finite. A neuron that fired keeps the membrane of that moment.
+    `thresholds` float32 (N,), finite. A neuron that fired keeps the membrane of that moment. Of neurons with the same
+    number in `rivals` int64 (N,), -1 = none, only the first to fire matters: the others may be given up, silent and
+    with membrane 0, once it has fired. `best` float32 (N,): scratch.
     """
     count = neurons.weights.shape[0]
     if count < 4 or neurons.tau.shape[0] > 0:
         for n in range(count):
             spikes[n], membranes[n] = run_neuron(neurons, n, thresholds[n], sample)
         return
+    best[:] = INFINITY
     limits, ceiling = np.empty(4, np.float32), greatest_of(thresholds)
     for n in range(0, count, 4):
         first = min(n, count - 4)  # the last four overlap their neighbours where N is no multiple of 4
         for k in range(4):
             limits[k] = thresholds[first + k]
-        run_four(neurons, first, limits, ceiling, sample, spikes, membranes)
+            spikes[first + k], membranes[first + k] = neurons.max_time, np.float32(0)
+        run_four(neurons, first, limits, ceiling, sample, rivals, best, spikes, membranes)
 
 
 @compiled
@@ -301,11 +326,12 @@ def forward_all(
     neurons are IF.
     """
     scratch = np.empty((3, by_input.shape[1]), np.float32)
+    rivals, best = np.full(spikes.shape[1], -1, np.int64), np.empty(spikes.shape[1], np.float32)
     for s in range(spikes.shape[0]):
         own = slice(offsets[s], offsets[s + 1])
         sample = open_pass(index[own], times[own], neurons.max_time, neurons.compat)
         if neurons.tau.shape[0] > 0:
-            forward(neurons, thresholds, sample, spikes[s], membranes[s])
+            forward(neurons, thresholds, sample, rivals, best, spikes[s], membranes[s])
         else:
             forward_by_input(
                 by_input, neurons, thresholds, sample, only_first, scratch, spikes[s], membranes[s]

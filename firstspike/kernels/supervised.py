@@ -171,14 +171,39 @@ def settle(neurons: Neurons, bounds: Bounds, n: int) -> None:
 
 
 @compiled
+def note_rivals(c: Competition, alone: bool, label: int, rivals: np.ndarray) -> None:
+    """Fill in `rivals` int64 (N,) for `readout.forward`: neurons of which the first to fire alone matters.
+
+    All of them where the rule looks at the first `alone`, else those of a class that inhibit one another. Where
+    thresholds are regulated every neuron of the sample's class matters.
+    """
+    regulated = c.rate > 0
+    for n in range(rivals.shape[0]):
+        own = n // c.per_class
+        rivals[n] = own if c.inhibit else -1
+        if alone:
+            rivals[n] = 0
+        if regulated and own == label:
+            rivals[n] = -1
+
+
+@compiled
 def present(
-    neurons: Neurons, c: Competition, samples: Samples, k: int, spikes: np.ndarray, membranes: np.ndarray
+    neurons: Neurons,
+    c: Competition,
+    samples: Samples,
+    k: int,
+    rivals: np.ndarray,
+    best: np.ndarray,
+    spikes: np.ndarray,
+    membranes: np.ndarray,
 ) -> Pass:
     """Run the layer on the k-th presentation in training mode: thresholds of its class, dropped outputs."""
     s = samples.order[k]
     own = slice(samples.offsets[s], samples.offsets[s + 1])
     sample = open_pass(samples.index[own], samples.times[own], neurons.max_time, neurons.compat)
-    forward(neurons, training_thresholds(c, samples.labels[s]), sample, spikes, membranes)
+    thresholds = training_thresholds(c, samples.labels[s])
+    forward(neurons, thresholds, sample, rivals, best, spikes, membranes)
     if samples.keep_outputs.shape[0] > 0:
         drop_outputs(samples.keep_outputs[k], neurons.max_time, spikes, membranes)
     return sample
@@ -225,7 +250,7 @@ def note(
 @compiled(
     signature=types.void(
         *(types.FunctionType(CHANGE), DOUBLES, types.boolean),
-        *(types.FunctionType(RULE), DOUBLES, DOUBLES),
+        *(types.FunctionType(RULE), types.boolean, DOUBLES, DOUBLES),
         *(NEURONS, COMPETITION, BOUNDS, SAMPLES, TRACE),
     ),
 )
@@ -234,6 +259,7 @@ def train(
     change_constants: np.ndarray,
     ignore_silent: bool,
     rule: Callable,
+    alone: bool,
     rule_constants: np.ndarray,
     rates: np.ndarray,
     neurons: Neurons,
@@ -244,15 +270,20 @@ def train(
 ) -> None:
     """Present the samples in order, each followed by its update of thresholds and weights.
 
-    The weights, peaks, adaptive thresholds and `loose` marks are changed in place, the trace filled in.
+    `alone`: the rule looks at the first neuron of all and at no other. The weights, peaks, adaptive thresholds and
+    `loose` marks are changed in place, the trace filled in.
     """
     count, per_class = neurons.weights.shape[0], competition.per_class
     spikes, membranes = np.empty(count, np.float32), np.empty(count, np.float32)
     members, gains = np.empty(count, np.uint8), np.empty((count, 2), np.float64)
     everything = np.empty(0, np.uint8)
+    rivals, best = np.full(count, -1, np.int64), np.empty(count, np.float32)
+    hasty = trace.spikes.shape[0] == 0 and samples.keep_outputs.shape[0] == 0  # nobody asks about the beaten
     for k in range(samples.order.shape[0]):
         label = samples.labels[samples.order[k]]
-        sample = present(neurons, competition, samples, k, spikes, membranes)
+        if hasty:
+            note_rivals(competition, alone, label, rivals)
+        sample = present(neurons, competition, samples, k, rivals, best, spikes, membranes)
         trace.winners[k] = first_of(spikes, membranes, 0, count)
         regulate(competition, spikes, membranes, label)
         choose_members(spikes, membranes, per_class, competition.inhibit, members)

@@ -194,6 +194,7 @@ class ReadoutEngine:
             np.array(stdp.constants(), np.float64),
             stdp.ignore_silent,
             rule.kernel,
+            rule.alone,
             np.array(rule.constants(), np.float64),
             rule.in_force(self._rates, self.accuracy),
             self._neurons,

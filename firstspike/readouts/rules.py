@@ -52,9 +52,13 @@ class Multiplicative:
 
 
 class Rule(Protocol):
-    """What a rule offers; `rates` are those of the first epoch, by name, in the kernel's order."""
+    """What a rule offers; `rates` are those of the first epoch, by name, in the kernel's order.
+
+    `alone`: it looks at the first neuron of all to fire and at no other.
+    """
 
     kernel: ClassVar[Callable]
+    alone: ClassVar[bool]
     stdp: Additive | Multiplicative
 
     def rates(self) -> dict[str, float]:
@@ -84,6 +88,7 @@ class S2STDP:
     am: float
     stdp: Additive | Multiplicative = Additive()
     kernel: ClassVar[Callable] = staticmethod(readout_rules.s2stdp)
+    alone: ClassVar[bool] = False
     ranges: ClassVar[bool] = False
 
     def rates(self) -> dict[str, float]:
@@ -121,6 +126,7 @@ class RSTDP:
     adaptive: bool = True
     stdp: Additive | Multiplicative = Additive()
     kernel: ClassVar[Callable] = staticmethod(readout_rules.rstdp)
+    alone: ClassVar[bool] = True
 
     def rates(self) -> dict[str, float]:
         """Give the starting rates."""
@@ -151,6 +157,7 @@ class S4NN:
     ranges: bool = True
     stdp: Additive = Additive()
     kernel: ClassVar[Callable] = staticmethod(readout_rules.s4nn)
+    alone: ClassVar[bool] = False
 
     def rates(self) -> dict[str, float]:
         """Give the starting rate."""

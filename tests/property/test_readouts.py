@@ -50,7 +50,8 @@ def run(weights, thresholds, tau, index, times, compat):
     neurons = kernels.Neurons(weights, peaks(weights), tau, np.float32(1), compat)
     sample = kernels.open_pass.py_func(index, times, np.float32(1), compat)
     spikes, membranes = np.empty_like(thresholds), np.empty_like(thresholds)
-    kernels.forward(neurons, thresholds, sample, spikes, membranes)
+    nobody, best = np.full(len(thresholds), -1), np.empty_like(thresholds)
+    kernels.forward(neurons, thresholds, sample, nobody, best, spikes, membranes)
     return neurons, sample, spikes, membranes
 
 
@@ -278,3 +279,24 @@ def test_empty_samples_are_silent():
     assert np.all(spikes == 1)
     assert not membranes.any()
     np.testing.assert_array_equal(engine.predict(empty), [0, 0])
+
+
+@SETTINGS
+@given(SEEDS, st.integers(4, 13), st.integers(1, 4), st.booleans())
+def test_the_first_of_rivals_is_found_whoever_is_given_up(seed, neurons, groups, compat):
+    generator = np.random.default_rng(seed)
+    weights, thresholds, tau = random_layer(generator, neurons, 40, leaky=False)
+    index, times = random_sample(generator, 40, late=False)
+    layer, sample, spikes, membranes = run(weights, thresholds, tau, index, times, compat)
+    rivals, best = generator.integers(-1, groups, neurons), np.empty(neurons, np.float32)
+    hasty, partial = np.empty_like(spikes), np.empty_like(membranes)
+    kernels.forward(layer, thresholds, sample, rivals, best, hasty, partial)
+    free = rivals < 0
+    np.testing.assert_array_equal(hasty[free], spikes[free])
+    np.testing.assert_array_equal(partial[free], membranes[free])
+    for group in range(groups):
+        own = np.flatnonzero(rivals == group)
+        if len(own):
+            first = own[kernels.first_of(spikes[own], membranes[own], 0, len(own))]
+            assert own[kernels.first_of(hasty[own], partial[own], 0, len(own))] == first
+            assert (hasty[first], partial[first]) == (spikes[first], membranes[first])
