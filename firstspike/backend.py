@@ -19,8 +19,8 @@ class Backend:
     """How layers are made, from (layer, shape), and how two learn together.
 
     ``threshold`` layers hand on spikes, ``decision`` layers answer by the last potentials, ``first`` ones by the first
-    spike; ``in_turn`` layers hand on spikes and learn by BatchSTDP, ``graded`` ones answer by
-    potentials to which early spikes add more. The layers have the methods of those in ``compiled.py``.
+    spike; ``in_turn`` layers hand on spikes and learn by BatchSTDP, ``graded`` ones answer by potentials to which early
+    spikes add more. The layers have the methods of those in ``compiled.py``.
     """
 
     threshold: Callable = ThresholdLayer
