@@ -14,6 +14,7 @@ from extractor_trainer import ExtractorTrainer, rebuilt
 from firstspike import checkpoint
 from firstspike.data import DataMissing, Dataset, load
 from firstspike.data.samples import Parts, Samples, Selection, chosen_rows, encoded
+from firstspike.data.timed import TimedSet
 from firstspike.errors import UserError
 from firstspike.files import make_folder, remove_leftovers
 from firstspike.layers import RSTDP
@@ -71,7 +72,9 @@ def prepare(options: Mapping[str, Any], say: Callable[[str], None]) -> Experimen
     began = time.monotonic()
     parts = encoded(dataset, encoder, selected(options), cache=cache_folder(), memory_budget=budget(options))
     counts = f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test images"
-    say(f"data: {dataset.name}: {counts}; ready after {human_duration(time.monotonic() - began)}")
+    say(
+        f"data: {dataset.name}: {counts}{left_out(dataset)}; ready after {human_duration(time.monotonic() - began)}"
+    )
     device = choose_device(options["device"], batched=model.fills_a_gpu(options["update_batch"]))
     say(str(device))
     steps = encoder.steps if encoder else dataset.latency_steps
@@ -172,8 +175,9 @@ def prepare_in_time(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     counts = (
         f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"
     )
-    skipped = f"; {dataset.skipped} bad ones left out" if dataset.skipped else ""
-    say(f"data: {dataset.name}: {counts}{skipped}; ready after {human_duration(time.monotonic() - began)}")
+    say(
+        f"data: {dataset.name}: {counts}{left_out(dataset)}; ready after {human_duration(time.monotonic() - began)}"
+    )
     device = choose_device(options["device"], batched=True)
     say(str(device))
     use_threads(options["threads"] or max(1, available() // Launched.here().count))
@@ -187,6 +191,11 @@ def prepare_in_time(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     )
     net.tested = parts.test
     return Experiment(dataset, None, parts, net)
+
+
+def left_out(dataset: Dataset | TimedSet) -> str:
+    """How many bad recordings were left out, if any."""
+    return f"; {dataset.skipped} bad ones left out" if dataset.skipped else ""
 
 
 def make_encoder(filters: str, channels: int, threads: int) -> S1C1:

@@ -1,7 +1,7 @@
 """The families of networks that are trained by gradients: the options of each, and what they make of them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,9 +30,17 @@ def widths(settings: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(sizes) if len(sizes) > 1 else (sizes[0],) * layers
 
 
-def one_or_all(values: Sequence[float]) -> float | tuple[float, ...]:
-    """One value for all layers, or one for each."""
+def one_or_all(settings: Mapping[str, Any], name: str) -> float | tuple[float, ...]:
+    """A setting as one value for all layers, or one for each and for the readout."""
+    values, wanted = settings[name], len(widths(settings)) + 1
+    if len(values) not in (1, wanted):
+        raise UserError(
+            f"option {name}: {len(values)} numbers given; give one, or one a layer and one more: {wanted}"
+        )
     return values[0] if len(values) == 1 else tuple(values)
+
+
+OF_PARALIF = ("threshold", "tau_init", "recurrent_relu", "surrogate", "surrogate_scale", "reg_thr_recurrent")
 
 
 class DenseTrainer(GradientTrainer):
@@ -68,13 +76,17 @@ class DenseTrainer(GradientTrainer):
         from firstspike.neurons.networks import Dense
 
         neuron = self.neurons.get(settings["neuron"], settings["neuron"])
+        if neuron.startswith(("SPSN", "Non")) and (idle := [n for n in OF_PARALIF if n in self.options]):
+            raise UserError(
+                f"option {idle[0]}: {settings['neuron']} has none; choose LIF or a ParaLIF of paralif2024"
+            )
         return Dense(
             math.prod(self.shape),
             self.classes,
             neuron,
             hidden=widths(settings),
-            tau_mem=one_or_all(settings["tau_mem"]),
-            tau_syn=one_or_all(settings["tau_syn"]),
+            tau_mem=one_or_all(settings, "tau_mem"),
+            tau_syn=one_or_all(settings, "tau_syn"),
             dt=settings["time_step"],
             scale=settings["surrogate_scale"],
             **picked(settings, *self.same),

@@ -4,6 +4,7 @@ net = create_model("spsn2023", in_channels=1, image_size=(1, 700), classes=10, e
 net.train(samples, validation)
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -52,6 +53,28 @@ LEARNING = {
     "drop_last": False,
     "test_every": 1,
 }
+ABOVE_0 = (
+    "window_size",
+    "time_step",
+    "dt",
+    "time_steps",
+    "hidden_tau",
+    "readout_tau",
+    "channels",
+    "hidden_units",
+    "tau",
+)
+FROM_0 = (
+    "weight_decay",
+    "reg_thr",
+    "reg_thr_recurrent",
+    "pad_to",
+    "test_every",
+    "delay",
+    "shift",
+    "surrogate_scale",
+)
+SHARES = ("smoothing", "dropout", "momentum", "scale")  # from 0, below 1
 AUGMENTATION = {"data_augmentation": False, "shift": 0.05, "scale": 0.15}
 
 
@@ -108,6 +131,7 @@ class GradientTrainer(NetworkTrainer):
                 f"no preset {name!r} of {cls.name}; there are {', '.join(cls.presets()) or 'none'}"
             )
         chosen = {**known, "dataset": cls.dataset, **cls.published.get(name, {}), **options}
+        check_numbers(chosen)
         if "layers" not in options and len(chosen.get("hidden_size", ())) > 1:
             chosen["layers"] = len(chosen["hidden_size"])
         return {key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}
@@ -260,6 +284,24 @@ class GradientTrainer(NetworkTrainer):
             return [cost]
         label = f"epoch {best['epoch'] + 1}, chosen by the test set as papers do, not used here"
         return [cost, f"best test accuracy of all epochs {best['accuracy']:.2%} ({label})"]
+
+
+def check_numbers(settings: Mapping[str, Any]) -> None:
+    """Refuse numbers out of range, and what is no number."""
+    for name, value in settings.items():
+        numbers = [
+            v for v in (value if isinstance(value, tuple | list) else [value]) if isinstance(v, int | float)
+        ]
+        allowed = "a number"
+        sound = all(math.isfinite(v) for v in numbers)
+        if name in ABOVE_0:
+            allowed, sound = "a number above 0", sound and all(v > 0 for v in numbers)
+        elif name in FROM_0:
+            allowed, sound = "a number from 0", sound and all(v >= 0 for v in numbers)
+        elif name in SHARES:
+            allowed, sound = "a number from 0, below 1,", sound and all(0 <= v < 1 for v in numbers)
+        if not sound:
+            raise UserError(f"option {name}: {value} given, {allowed} needed")
 
 
 def accuracy_of(result: "Epoch") -> float:

@@ -158,6 +158,10 @@ def load_timed(
         raise UserError(
             f"unknown data set {name!r}; there are {', '.join(list_timed())}, events:PATH, folder:PATH"
         )
+    if name == YINYANG and round(coding.window) < 1:
+        raise UserError(
+            f"{YINYANG}: a window of {coding.window} given; --window-size is its number of steps, 100 say"
+        )
     if name == YINYANG:
         parts = [_whole(yinyang_trains(part, round(coding.window)), (4,)) for part in ("train", "test")]
         return TimedSet(name, YINYANG_CLASSES, *parts)

@@ -124,5 +124,7 @@ def _figures(record: EpochRecord) -> str:
         shares += [
             f"w(1-w) {value:.4f}" for layer, value in record.convergence.items() if layer == record.phase
         ]
+    if "spikes" in record.figures:
+        shares += [f"loss {record.loss:.4f}", f"spikes a sample {record.figures['spikes']:,.1f}"]
     speed = f"{human_duration(record.seconds)}, {record.images_per_second:,.0f} images/s"
     return "  ".join([*shares, *(["best"] if record.best else []), speed])

@@ -149,6 +149,7 @@ def history(records: Sequence[EpochRecord]) -> Figure:
     decided = [r for r in records if r.accuracy is not None or r.validation_accuracy is not None]
     panels = [
         *([(_accuracy_panel, decided)] if decided else []),
+        *([(_cost_panel, records)] if any("spikes" in record.figures for record in records) else []),
         *([(_convergence_panel, records)] if any(record.convergence for record in records) else []),
     ]
     figure = new_figure(7.2 * max(1, len(panels)), 4.2)
@@ -158,7 +159,8 @@ def history(records: Sequence[EpochRecord]) -> Figure:
     for axes, (draw, rows) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         draw(axes, rows)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        aside = 1.16 if draw is _cost_panel else 1.0  # beyond its second scale
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(aside, 0.5))
     return figure
 
 
@@ -174,6 +176,9 @@ def _accuracy_panel(axes: Axes, records: Sequence[EpochRecord]) -> None:
             percent = [np.nan if value is None else 100 * value for value in values]
             marker = "o" if len(records) <= 30 else None
             axes.plot(epochs, percent, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.6)
+    tested = [100 * record.figures.get("test_accuracy", np.nan) for record in records]
+    if not np.isnan(tested).all():
+        axes.plot(epochs, tested, color="#888888", linestyle=":", marker=".", label="test (decides nothing)")
     best = [i for i, record in enumerate(records) if record.best and record.validation_accuracy is not None]
     if best:
         height = 100 * records[best[-1]].validation_accuracy
@@ -181,6 +186,25 @@ def _accuracy_panel(axes: Axes, records: Sequence[EpochRecord]) -> None:
     axes.set(xlim=(0.5, len(records) + 0.5), ylim=(0, 101))
     axes.grid(axis="y", color="#E5E5E5")
     tidy(axes, "Accuracy", f"epoch of {_phases(records)}", "% of images")
+
+
+def _cost_panel(axes: Axes, records: Sequence[EpochRecord]) -> None:
+    """Loss on the left scale, spikes a sample on the right one."""
+    epochs, right = np.arange(1, len(records) + 1), axes.twinx()
+    held_out = [record.figures.get("validation_loss", np.nan) for record in records]
+    axes.plot(epochs, [record.loss for record in records], color=COLOURS[0], label="loss, training")
+    if not np.isnan(held_out).all():
+        axes.plot(epochs, held_out, color=COLOURS[1], label="loss, validation")
+    spikes = [record.figures.get("spikes", np.nan) for record in records]
+    right.plot(epochs, spikes, color=COLOURS[2], linestyle="--")
+    axes.plot([], [], color=COLOURS[2], linestyle="--", label="spikes a sample")
+    axes.set(xlim=(0.5, len(records) + 0.5))
+    axes.set_ylim(bottom=0)
+    tidy(axes, "Loss and spikes", f"epoch of {_phases(records)}", "loss")
+    right.set_ylim(bottom=0)
+    right.set_ylabel("spikes a sample, training", color=INK)
+    right.spines["top"].set_visible(False)
+    right.tick_params(colors=INK, labelsize=9)
 
 
 def _phases(records: Sequence[EpochRecord]) -> str:

@@ -57,4 +57,5 @@ def _lines(axes: Axes, potentials: np.ndarray, class_names: Sequence[str]) -> No
         axes.plot(potentials[:, k], color="#BBBBBB", linewidth=0.8)
     for k, colour in zip(order[:NAMED], COLOURS, strict=False):
         axes.plot(potentials[:, k], color=colour, linewidth=1.4, label=class_names[k])
-    axes.legend(frameon=False, fontsize=7.5, loc="upper left", ncols=NAMED)
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 0.97), "borderaxespad": 0.2, "handlelength": 1.2}
+    axes.legend(frameon=False, fontsize=7.5, ncols=NAMED, **above)

@@ -21,6 +21,10 @@ _FIGURES = {
     "speed/images_per_second": "images_per_second",
     "speed/seconds": "seconds",
 }
+_NAMED = {
+    "test_accuracy": "accuracy/test",
+    "validation_loss": "loss/validation",
+}  # further figures with a place
 
 
 class TensorBoard(Callback):
@@ -49,6 +53,7 @@ class TensorBoard(Callback):
         scalars = {tag: getattr(record, name) for tag, name in _FIGURES.items()}
         scalars |= {f"rates/{name}": rate for name, rate in record.rates.items()}
         scalars |= {f"convergence/{layer}": value for layer, value in record.convergence.items()}
+        scalars |= {_NAMED.get(name, f"cost/{name}"): value for name, value in record.figures.items()}
         for tag, value in scalars.items():
             if value is not None:
                 self._writer.add_scalar(tag, value, self._step)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from firstspike.data.timed import Part
 from firstspike.report.activation import NEVER
+from firstspike.report.plots import full_rows, mosaic, stacked
 from firstspike.report.rasters import Raster, rasters
 from firstspike.report.records import Embedding, Sample
 from firstspike.report.run import Learner
@@ -98,12 +99,13 @@ class TimedRun:
         return Embedding(counts, labels, thumbnails(x))
 
     def learnt(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-        """What the first layer weighs; rows are as long as they may be."""
+        """What the neurons of the first layer see, if the input has pixels."""
         first = self.engine.layers[0]
-        return {first: self.features(first)}, {}
+        seen = self.features(first)
+        return ({first: seen} if len(seen) > 1 else {}), {}
 
     def drawings(self) -> dict[str, Figure]:
-        """Further figures of the report: spikes of every layer for a few samples."""
+        """Further figures of the report: spikes of every layer for a few samples; weights of a layer without pixels."""
         part, labels = self.watched
         some = part.take(slice(DRAWN))
         x, layers, potentials = self.engine.activities(some)
@@ -119,13 +121,22 @@ class TimedRun:
             )
             for n in range(len(some))
         ]
-        return {"rasters": rasters(columns, self.class_names)}
+        return {"rasters": rasters(columns, self.class_names), **self._matrix()}
+
+    def _matrix(self) -> dict[str, Figure]:
+        """All weights of the first layer in one picture, where they are not drawn neuron by neuron."""
+        first = self.engine.layers[0]
+        seen = self.features(first)
+        if len(seen) > 1:
+            return {}
+        units, inputs = seen.shape[1:]
+        return {"weights": stacked({f"{first}: {units} neurons (rows) weigh {inputs} inputs": mosaic(seen)})}
 
 
 def first_spikes(spikes: np.ndarray) -> np.ndarray:
     """Spikes (n, T, U) or (n, T, P, H, W) as uint8 (n, maps, h, w): the first step in parts of T, 255 = never.
 
-    Units in a line are folded into a square, filled up with silence.
+    Units in a line are folded into rows, filled up with silence.
     """
     fired, steps = spikes > 0, spikes.shape[1]
     first = (fired.argmax(axis=1) * LATEST // max(steps - 1, 1)).astype(np.uint8)
@@ -133,10 +144,11 @@ def first_spikes(spikes: np.ndarray) -> np.ndarray:
     if first.ndim == 4:
         return first
     flat = first.reshape(len(first), -1)
-    side = int(np.ceil(np.sqrt(flat.shape[1])))
-    folded = np.full((len(flat), side * side), NEVER, np.uint8)
+    columns = full_rows(flat.shape[1], aspect=1.0)
+    rows = -(-flat.shape[1] // columns)
+    folded = np.full((len(flat), rows * columns), NEVER, np.uint8)
     folded[:, : flat.shape[1]] = flat
-    return folded.reshape(len(flat), 1, side, side)
+    return folded.reshape(len(flat), 1, rows, columns)
 
 
 def thumbnails(x: np.ndarray) -> np.ndarray:

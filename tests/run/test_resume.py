@@ -33,11 +33,11 @@ LONGER = [
 REPORT = ("metrics.json", "predictions.csv", "confusion_matrix.png", "features.png", "config.yaml")
 
 
-def same_run(run, other):
+def same_run(run, other, report=REPORT):
     """Equal but for the times."""
     assert history(run) == history(other)
     assert {path.name for path in run.iterdir()} == {path.name for path in other.iterdir()}
-    for name in REPORT:
+    for name in report:
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     for path in (other / "checkpoints").iterdir():
         one, two = load_file(run / "checkpoints" / path.name), load_file(path)
