@@ -163,9 +163,10 @@ def _of_run(
     if meta["model"] != model:
         raise UserError(f"--features {asked}: this run is of {meta['model']}")
     inherited = {name: meta["settings"].get(name) for name in ("dataset", "data_dir", "image_size")}
-    images: Callable[[], Dataset] = lambda: dataset(  # noqa: E731 (loaded when everything else is as it should be)
-        {**options, **{n: v for n, v in inherited.items() if options[n] is None}}
-    )
+
+    def images() -> Dataset:  # loaded when everything else is as it should be
+        return dataset({**options, **{n: v for n, v in inherited.items() if options[n] is None}})
+
     extractor = extractors(meta, state)
     if extractor is None:
         network = rebuilt(Path(run), state, meta)
