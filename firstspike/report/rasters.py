@@ -17,11 +17,14 @@ NAMED = 3  # classes of the readout that get a colour: those that come highest
 
 @dataclass(frozen=True)
 class Raster:
-    """One sample: its title, spikes (T, U) of the input and of each layer, the readout's potentials (T, C)."""
+    """One sample: its title, spikes (T, U) of the input and of each layer, the readout's potentials (T, C) and the
+    scores (C,) made of them.
+    """
 
     title: str
     spikes: Mapping[str, np.ndarray]
     potentials: np.ndarray
+    scores: np.ndarray
 
 
 def rasters(samples: Sequence[Raster], class_names: Sequence[str]) -> Figure:
@@ -33,7 +36,7 @@ def rasters(samples: Sequence[Raster], class_names: Sequence[str]) -> Figure:
         for axes, (name, spikes) in zip(column, sample.spikes.items(), strict=False):
             _dots(axes, spikes)
             tidy(axes, "", "", name)
-        _lines(column[-1], sample.potentials, class_names)
+        _lines(column[-1], sample, class_names)
         tidy(column[-1], "", "step", "readout")
         column[0].set_title(sample.title, loc="left", fontsize=11, color=INK)
     return figure
@@ -51,8 +54,8 @@ def _dots(axes: Axes, spikes: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def _lines(axes: Axes, potentials: np.ndarray, class_names: Sequence[str]) -> None:
-    order = np.argsort(-potentials.mean(axis=0), kind="stable")
+def _lines(axes: Axes, sample: Raster, class_names: Sequence[str]) -> None:
+    potentials, order = sample.potentials, np.argsort(-sample.scores, kind="stable")
     for k in order[NAMED:]:
         axes.plot(potentials[:, k], color="#BBBBBB", linewidth=0.8)
     for k, colour in zip(order[:NAMED], COLOURS, strict=False):

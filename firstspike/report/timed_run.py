@@ -109,15 +109,13 @@ class TimedRun:
         part, labels = self.watched
         some = part.take(slice(DRAWN))
         x, layers, potentials = self.engine.activities(some)
-        names = ("input", *self.engine.layers)
+        names, scores = ("input", *self.engine.layers), self.engine.scores(some)
         columns = [
             Raster(
                 f"class {labels[n]}",
-                {
-                    name: spikes[n].reshape(len(spikes[n]), -1)
-                    for name, spikes in zip(names, (x, *layers), strict=True)
-                },
+                {name: flat(spikes[n]) for name, spikes in zip(names, (x, *layers), strict=True)},
                 potentials[n],
+                scores[n],
             )
             for n in range(len(some))
         ]
@@ -133,6 +131,11 @@ class TimedRun:
         return {"weights": stacked({f"{first}: {units} neurons (rows) weigh {inputs} inputs": mosaic(seen)})}
 
 
+def flat(spikes: np.ndarray) -> np.ndarray:
+    """Spikes of one sample (T, ...) as (T, U)."""
+    return spikes.reshape(len(spikes), -1)
+
+
 def first_spikes(spikes: np.ndarray) -> np.ndarray:
     """Spikes (n, T, U) or (n, T, P, H, W) as uint8 (n, maps, h, w): the first step in parts of T, 255 = never.
 
@@ -143,12 +146,12 @@ def first_spikes(spikes: np.ndarray) -> np.ndarray:
     first[~fired.any(axis=1)] = NEVER
     if first.ndim == 4:
         return first
-    flat = first.reshape(len(first), -1)
-    columns = full_rows(flat.shape[1], aspect=1.0)
-    rows = -(-flat.shape[1] // columns)
-    folded = np.full((len(flat), rows * columns), NEVER, np.uint8)
-    folded[:, : flat.shape[1]] = flat
-    return folded.reshape(len(flat), 1, rows, columns)
+    units = first[0].size
+    columns = full_rows(units, aspect=1.0)
+    rows = -(-units // columns)
+    folded = np.full((len(first), rows * columns), NEVER, np.uint8)
+    folded[:, :units] = flat(first)
+    return folded.reshape(len(first), 1, rows, columns)
 
 
 def thumbnails(x: np.ndarray) -> np.ndarray:
