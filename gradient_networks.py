@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from firstspike.data.timed import Part
 from firstspike.errors import UserError
 from gradient_trainer import GradientTrainer
@@ -251,6 +253,9 @@ class DelayTrainer(GradientTrainer):
         "taps": 25,
         "dropout": 0.4,
         "position_lr": 0.1,
+        "mask_steps": False,
+        "mask_channels": False,
+        "mix_steps": False,
         "window_size": 1e-2,
         "loss_mode": "cumsum",
     }
@@ -266,3 +271,27 @@ class DelayTrainer(GradientTrainer):
             model=settings["kind"],
             **picked(settings, "neuron", "taps", "dropout"),
         )
+
+    def augmentation(self, part: Part) -> "Augment | None":
+        """Runs of steps and of channels that fall silent, after what moves samples, as far as asked for."""
+        moved, settings = super().augmentation(part), self.settings
+        if not settings["mask_steps"] and not settings["mask_channels"]:
+            return moved
+        from firstspike.neurons.augment import masked
+
+        steps = settings["taps"] // 3 if settings["mask_steps"] else 0
+        channels = math.prod(self.shape) // 5 if settings["mask_channels"] else 0
+
+        def alter(x: np.ndarray, indices: np.ndarray, epoch: int) -> np.ndarray:
+            x = x if moved is None else moved(x, indices, epoch)
+            return masked(x, part.rows[indices], seed=self.seed, epoch=epoch, steps=steps, channels=channels)
+
+        return alter
+
+    def mixture(self) -> "Mix | None":
+        """A run of steps of the next sample in place of one's own, if asked for."""
+        if not self.settings["mix_steps"]:
+            return None
+        from firstspike.neurons.augment import mix_steps
+
+        return partial(mix_steps, classes=self.classes)

@@ -49,6 +49,26 @@ def mask_channels(x: torch.Tensor, seed: draws.Seed, *, chance: float = 0.65, lo
     return x * _kept(x.shape[0], x.shape[2], seed, chance, longest, x)[:, None, :]
 
 
+def masked(
+    x: np.ndarray, index: np.ndarray, *, seed: int, epoch: int, steps: int = 0, channels: int = 0
+) -> np.ndarray:
+    """Samples (N, T, ...) in which runs of fewer steps and channels than these are silent, 0 for none.
+
+    `index` (N,) are their places in the data set: each is a function of (seed, epoch, index).
+    """
+    keys, out = _keys(index, seed, epoch), torch.from_numpy(x).flatten(2)
+    if steps:
+        out = mask_steps(out, draws.fold(keys, 1), longest=steps)
+    if channels:
+        out = mask_channels(out, draws.fold(keys, 2), longest=channels)
+    return out.numpy().reshape(x.shape)
+
+
+def _keys(index: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
+    """Return a key a sample: of (seed, epoch, its place in the data set)."""
+    return draws.fold(torch.as_tensor(np.asarray(index, np.int64)), draws.fold(seed, epoch) & (2**62 - 1))
+
+
 def _kept(
     samples: int, size: int, seed: draws.Seed, chance: float, longest: int, like: torch.Tensor
 ) -> torch.Tensor:
@@ -63,11 +83,12 @@ def _kept(
 def mix_steps(
     x: torch.Tensor, labels: torch.Tensor, seed: draws.Seed, *, classes: int, chance: float = 0.5
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Replace a random run of steps of (N, T, U) by the next sample's, by chance; labels (N, C) share by time."""
+    """Replace a random run of steps of (N, T, ...) by the next sample's, by chance; labels (N, C) share by time."""
     kept = _kept(x.shape[0], x.shape[1], seed, chance, x.shape[1], x)
     share = kept.mean(1, keepdim=True)
     hot = functional.one_hot(labels, classes).to(x.dtype)
-    mixed = x * kept[:, :, None] + x.roll(-1, 0) * (1 - kept)[:, :, None]
+    own = kept.reshape(*kept.shape, *[1] * (x.ndim - 2))
+    mixed = x * own + x.roll(-1, 0) * (1 - own)
     return mixed, share * hot + (1 - share) * hot.roll(-1, 0)
 
 
@@ -134,7 +155,7 @@ def altered_columns(x: np.ndarray, index: np.ndarray, *, seed: int, epoch: int) 
     """
     from firstspike.neurons.trivial_augment import trivial_augment
 
-    keys = draws.fold(torch.as_tensor(np.asarray(index, np.int64)), draws.fold(seed, epoch) & (2**62 - 1))
+    keys = _keys(index, seed, epoch)
     images = mirror(images_of(torch.from_numpy(x)), draws.fold(keys, 1))
     changed = columns_of(trivial_augment(images, draws.fold(keys, 2)).float() / 255)
     erased = erase(changed.permute(0, 2, 3, 1), draws.fold(keys, 3))

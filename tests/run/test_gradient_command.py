@@ -153,6 +153,22 @@ RUNS = {
         "0.02",
         *EVENTS,
     ),
+    "delays": (
+        *("--model", "delays2023", "--dataset", "digits", "--coding", "rows", "--hidden-size", "8", *EVENTS),
+        *("--mask-steps", "--mask-channels", "--mix-steps", "--taps", "9", "--data-augmentation"),
+    ),
+    "columns": (
+        *(
+            "--model",
+            "columns2023",
+            "--dataset",
+            "digits",
+            "--no-normalise",
+            "--no-data-augmentation",
+            *EVENTS,
+        ),
+        *("--channels", "4", "--hidden-units", "8", "--neuron", "ParaLIF-T", "--test-every", "0"),
+    ),
     "recurrent": (
         *("--model", "paralif2024", "--neuron", "ParaLIF-T", "--dataset", "digits", "--coding", "columns"),
         *("--hidden-size", "8", "--recurrent", "--reg-thr-recurrent", "0.1", "--learn-tau", *EVENTS),
@@ -179,6 +195,25 @@ def folder_of_events(place, *, cut):
         path = place / "Train" / "0" / "1.bin"
         path.write_bytes(path.read_bytes()[:-2])
     return place
+
+
+def test_plif_net_runs(tmp_path):
+    place = folder_of_events(tmp_path / "events", cut=False)
+    small = (
+        "--channels",
+        "4",
+        "--time-steps",
+        "3",
+        "--preset",
+        "nmnist",
+        *EVENTS,
+        "--run-dir",
+        tmp_path / "runs",
+    )
+    assert typed("--model", "plif_net", "--dataset", f"events:{place}", *small, "--batch-size", "2") == 0
+    run = the_run(tmp_path / "runs")
+    assert run.parts[-3] == "plif_net"
+    assert (run / "features.png").exists()
 
 
 def test_bad_recordings_are_refused_or_skipped(tmp_path, capsys):
