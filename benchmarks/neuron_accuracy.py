@@ -177,12 +177,13 @@ def described(runs: dict[str, Any]) -> str:
 
 
 def cell(results: dict, name: str, neuron: str) -> str:
-    """Accuracy and spikes of a neuron on a data set."""
+    """Accuracy, with its spread if there are several runs, and spikes of a neuron on a data set."""
     accuracy = values(results, name, neuron, "accuracy")
     if not len(accuracy):
         return "-"
     spikes = values(results, name, neuron, "spikes").mean()
-    return f"{accuracy.mean():.1f} ± {accuracy.std():.1f}, {spikes:.0f}"
+    spread = f" ± {accuracy.std():.1f}" if len(accuracy) > 1 else ""
+    return f"{accuracy.mean():.1f}{spread}, {spikes:.0f}"
 
 
 def draw(results: dict, path: Path) -> None:
@@ -201,7 +202,7 @@ def draw(results: dict, path: Path) -> None:
                 axis.plot(found.mean() if len(found) else np.nan, row, "|", color=colour, markersize=13)
             axis.grid(alpha=0.3)
         column[0].set(title=STUDIES[name].title, xlabel="test accuracy, %")
-        column[1].set(xlabel="hidden spikes a sample", xscale="log")
+        column[1].set(xlabel="hidden spikes a sample", xlim=(0, None))
     axes[0, 0].set_yticks(range(len(NEURONS)), NEURONS)
     axes[0, 0].invert_yaxis()
     figure.savefig(path, dpi=110)
