@@ -151,8 +151,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Ours beside the published figures."""
     head = ["data", "network", "training samples", "epochs", "test, %", "published, %"]
     head += ["hidden spikes a sample", "fewer than the twin, %", "seconds an epoch"]
-    twins = {row["task"]: row["history"][-1]["spikes"] for row in rows if not row["single"]}
-    lines = [line(row, twins[row["task"]]) for row in rows]
+    twins = {row["task"]: row["history"] for row in rows if not row["single"]}
+    lines = [line(row, twins.get(row["task"], [])) for row in rows]
     kept = {row["task"]: TASKS[row["task"]] for row in rows}
     lines += [
         [task.title, "convolutional", "-", "not run", "-", task.convolutional, "-", "-", "-"]
@@ -162,7 +162,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return markdown(head, lines)
 
 
-def line(row: dict[str, Any], twin: float) -> list[object]:
+def fewer(own: list[dict[str, float]], twin: list[dict[str, float]]) -> str:
+    """How many fewer spikes than the twin, %, after as many epochs as both have."""
+    both = min(len(own), len(twin))
+    return f"{100 * (1 - own[both - 1]['spikes'] / twin[both - 1]['spikes']):.0f}" if both else "-"
+
+
+def line(row: dict[str, Any], twin: list[dict[str, float]]) -> list[object]:
     """A network's line of the table."""
     last, task = row["history"][-1], TASKS[row["task"]]
     seconds = min(epoch["seconds"] for epoch in row["history"])
@@ -174,7 +180,7 @@ def line(row: dict[str, Any], twin: float) -> list[object]:
         f"{last['test']:.2f}",
         task.published if row["single"] else "-",
         f"{last['spikes']:.0f}",
-        f"{100 * (1 - last['spikes'] / twin):.0f}" if row["single"] and twin else "-",
+        fewer(row["history"], twin) if row["single"] else "-",
         f"{seconds:.1f}",
     ]
 
