@@ -14,18 +14,23 @@ import numpy as np
 from extractor_trainer import FEATURES
 from firstspike.data.dataset import Dataset
 from firstspike.data.samples import Samples, Selection
-from firstspike.engine import Engine
 from firstspike.errors import UserError
 from firstspike.readouts import sources
 from firstspike.readouts.events import Events
 from firstspike.readouts.extractors import Extractor
+from firstspike.readouts.layer_features import LayerFeatures
 from firstspike.readouts.network import ReadoutNetwork
 from firstspike.readouts.presets import Preset, list_presets, preset
 from firstspike.readouts.variants import options_of, variant
 from firstspike.report.open_run import load_best, rebuilt
 from network_trainer import Keeper, NetworkTrainer
 
-OF_FEATURES = {"features": "stdpcsnn", "csnn_epochs": 100}  # options that say where features come from
+OF_FEATURES = {
+    "features": "stdpcsnn",
+    "csnn_epochs": 100,
+    "coding": "latency",
+    "pool": 1,
+}  # options that say where features come from
 
 
 class ReadoutTrainer(NetworkTrainer):
@@ -129,13 +134,26 @@ def find_features(
     place: sources.Place,
     extractors: Extractors = lambda meta, state: None,
 ) -> sources.FeatureSet:
-    """The features asked for; ``dataset(options)`` loads the images that they are made of, where they are.
+    """The features asked for, of several sources side by side.
 
-    ``extractors`` makes the feature extractor of a checkpoint, or None where it is of another network.
+    ``dataset(options)`` loads the images that they are made of, where they are; ``extractors`` makes the feature
+    extractor of a checkpoint, or None where it is of another network.
     """
     asked, setting = options["features"], options["preset"]
     if asked is None:
         asked = preset(setting).extractor if setting else OF_FEATURES["features"]
+    sets = [_one_source(one, options, dataset, selection, place, extractors) for one in asked.split(",")]
+    return sources.side_by_side(sets)
+
+
+def _one_source(
+    asked: str,
+    options: Mapping[str, Any],
+    dataset: Any,
+    selection: Selection,
+    place: sources.Place,
+    extractors: Extractors,
+) -> sources.FeatureSet:
     if asked == "stdpcsnn":
         epochs = OF_FEATURES["csnn_epochs"] if options["csnn_epochs"] is None else options["csnn_epochs"]
         if epochs < 0:
@@ -146,7 +164,9 @@ def find_features(
     if "@" in asked:
         return _of_run(asked, options, dataset, selection, place, extractors)
     first = " (train one with --model softhebb, then --features softhebb@RUN)" if asked == "softhebb" else ""
-    raise UserError(f"--features {asked}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN{first}")
+    raise UserError(
+        f"--features {asked}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN, or several, commas between{first}"
+    )
 
 
 def _of_run(
@@ -170,28 +190,21 @@ def _of_run(
     extractor = extractors(meta, state)
     if extractor is None:
         network = rebuilt(Path(run), state, meta)
-        return _of_layer(asked, layer, network, meta["network"], images, selection, place)
+        if layer not in network.nodes:
+            raise UserError(f"--features {asked}: this run has the layers {', '.join(network.nodes)}")
+        filters = meta["network"]["encoder"].get("filters")
+        given = {name: options[name] for name in ("coding", "pool") if options[name] is not None}
+        source = LayerFeatures(network, layer, filters, **given)
+        return sources.from_layer(_fitting(asked, images(), meta["network"]), selection, place, source)
     if layer not in ("", extractor.layers[-1]):
         raise UserError(f"--features {asked}: the features are those of {extractor.layers[-1]}")
     kept = replace(place, folder=Path(run) / FEATURES)
     return sources.from_extractor(images(), selection, kept, extractor)
 
 
-def _of_layer(
-    asked: str,
-    layer: str,
-    network: Engine,
-    made: Mapping[str, Any],
-    images: Callable[[], Dataset],
-    selection: Selection,
-    place: sources.Place,
-) -> sources.FeatureSet:
-    if layer not in network.nodes:
-        raise UserError(f"--features {asked}: this run has the layers {', '.join(network.nodes)}")
-    dataset = images()
+def _fitting(asked: str, dataset: Dataset, made: Mapping[str, Any]) -> Dataset:
     if made["shape"][1:] != list(dataset.image_size) and not made["encoder"]:
         raise UserError(
             f"--features {asked}: made for {made['shape']}, {dataset.name} has {dataset.image_size}"
         )
-    filters = made["encoder"].get("filters")
-    return sources.from_layer(dataset, selection, place, network=network, layer=layer, filters=filters)
+    return dataset

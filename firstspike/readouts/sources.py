@@ -4,24 +4,23 @@ N images, S samples; X, Y, F rows, columns, channels of the features.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from firstspike.coding import BANKS, encode_compiled
 from firstspike.data.cache import array_digest
 from firstspike.data.dataset import Dataset
 from firstspike.data.samples import Parts, Selection, chosen_rows
 from firstspike.data.splits import split
-from firstspike.engine import Engine
 from firstspike.errors import UserError
 from firstspike.readouts.csnn import NAME, PUBLISHED, published
 from firstspike.readouts.event_cache import cached_events
 from firstspike.readouts.events import Events, check_training, from_dense, in_blocks
 from firstspike.readouts.extractors import CSNNExtractor, Extractor
 from firstspike.readouts.feature_file import load_features
+from firstspike.readouts.layer_features import LayerFeatures
 from firstspike.readouts.network import scaled
 from firstspike.threads import available
 
@@ -146,30 +145,47 @@ def planes(images: np.ndarray) -> np.ndarray:
     return images if images.ndim == 4 else images[:, None]
 
 
-def from_layer(
-    dataset: Dataset, selection: Selection, place: Place, *, network: Engine, layer: str, filters: str | None
-) -> FeatureSet:
-    """Latencies of a layer of a network; `filters` names the bank that encodes its images, None for latencies."""
+def from_layer(dataset: Dataset, selection: Selection, place: Place, source: LayerFeatures) -> FeatureSet:
+    """Features of a layer of a network; the scale of potentials is that of the training images."""
+    learn, _ = chosen_rows(dataset.train_labels, selection)
+    source = replace(source, threads=place.threads)
 
-    def encoded(images: np.ndarray) -> np.ndarray:
-        if filters is None:
-            return planes(images)
-        bank = BANKS[filters]()
-        return encode_compiled(
-            planes(images), bank, steps=network.steps, threads=place.threads or available()
-        )
+    @cache
+    def fitted() -> LayerFeatures:
+        return source.fitted(lambda rows: planes(dataset.train_images[learn[rows]]), len(learn))
 
-    def latencies(images: np.ndarray) -> np.ndarray:
-        return np.moveaxis(network.features(encoded(images), layer), 1, -1)
-
-    shape = latencies(dataset.test_images[:1]).shape[1:]
-    state = " ".join(array_digest(array) for array in network.state().values())
-    key = f"{layer} {filters} {network.steps} {state}"
+    shape = source.activity(planes(dataset.test_images[:1])).shape[1:]
+    state = " ".join(array_digest(array) for array in source.network.state().values())
+    scale = "" if source.coding == "latency" else array_digest(dataset.train_images[learn])
+    key = f"{source.key()} {state} {scale}"
 
     def events(images: np.ndarray) -> Events:
-        return in_blocks(lambda block: from_dense(latencies(block), scale=network.steps), images)
+        return fitted().events(planes(images))
 
     return _of_images(dataset, selection, shape, lambda some: place.keep(key, some, events))
+
+
+def side_by_side(sets: Sequence[FeatureSet]) -> FeatureSet:
+    """The features of several sources as inputs of one readout; UserError where they are not of the same samples."""
+    if len(sets) == 1:
+        return sets[0]
+    names = ("train", "validation", "test")
+    parts = [_joined([getattr(each.parts, name) for each in sets]) for name in names]
+    return FeatureSet(sets[0].name, sets[0].class_names, (1, parts[0].events.inputs, 1), Parts(*parts))
+
+
+def _joined(parts: Sequence[EventSamples]) -> EventSamples:
+    first = parts[0]
+    if any(not np.array_equal(part.labels, first.labels) for part in parts):
+        raise UserError("--features: the sources hold different samples; take the same data set for all")
+    if not len(first):
+        empty = np.ones((1, sum(part.events.inputs for part in parts)))
+        return EventSamples(from_dense(empty), first.rows, first.labels)
+
+    def dense(rows: np.ndarray) -> Events:
+        return from_dense(np.concatenate([part.take(rows).dense() for part in parts], axis=1))
+
+    return _whole(in_blocks(dense, np.arange(len(first))), first.labels)
 
 
 def _of_images(

@@ -193,6 +193,27 @@ def test_a_layer_of_a_finished_run_feeds_a_readout(finished, tmp_path, capsys):
     assert figures(the_run(tmp_path / "runs"))["dataset"] == "digits"
 
 
+def test_potentials_and_several_sources_side_by_side(finished, tmp_path, capsys):
+    features = f"mozafari2018:conv1@{finished},mozafari2018:conv2@{finished}"
+    options = (
+        "--coding",
+        "potential",
+        "--pool",
+        4,
+        "--threshold",
+        20,
+        "--first",
+        100,
+        "--epochs",
+        2,
+        "--threads",
+        1,
+    )
+    assert typed("--model", "ncg2024", "--features", features, *options, "--epochs", 3, "--threads", 1) == 0
+    assert "1x500x1" in capsys.readouterr().out  # 8 maps of 7 x 7 places, 12 of 3 x 3
+    assert len(history(the_run(tmp_path / "runs"))) == 3
+
+
 WRONG_FILES = [
     ({"times": np.full((40, 6), np.nan, np.float32)}, r"spike time at \(0, 0\) is NaN"),
     ({"times": np.full((40, 6), -1, np.float32)}, "is negative"),
@@ -222,6 +243,11 @@ def test_a_bad_file_is_refused(tmp_path, capsys, changed, message):
         (("--features", "magic"), "--features magic: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN"),
         (("--features", "mozafari2018:conv1@nowhere"), "nowhere: no checkpoint here"),
         (("--preset", "mnist/magic"), "no preset 'mnist/magic'; there are mnist/"),
+        (
+            ("--coding", "magic", "--features", "RUN"),
+            "option coding: 'magic' given, latency, potential allowed",
+        ),
+        (("--pool", "0", "--features", "RUN"), "option pool: 0 given, a whole number from 1 needed"),
         (("--rule", "magic"), "option rule: 'magic' given"),
         (("--augment",), "--augment: a readout learns from features as they are"),
         (("--update-batch", "5"), "--update-batch: a readout learns"),
@@ -229,7 +255,8 @@ def test_a_bad_file_is_refused(tmp_path, capsys, changed, message):
         (("--epochs", "1", "2"), "--epochs 1 2: ncg2024 takes 1: readout"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path, capsys, options, message):
+def test_what_cannot_be_is_refused(tmp_path, capsys, options, message, finished):
+    options = [option.replace("RUN", f"mozafari2018:conv1@{finished}") for option in options]
     assert message in refused(
         capsys, tmp_path, "--model", "ncg2024", "--dataset", "digits", "--first", 80, *options
     )
