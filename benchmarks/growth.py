@@ -78,10 +78,10 @@ def points(data: Dataset, repeats: int, largest: int) -> Iterator[Point]:
         yield Point("maps", f"{30 * factor}, {250 * factor}", factor, grown)
     for side in (s for s in SIDES if s <= 28 * largest):
         few = max(200, LEARNT_FROM * 28 * 28 // side**2)
-        larger = resized(replace(data, train_images=images[:few], test_images=images[:1]), (side, side))
-        yield Point(
-            "pixels", str(side), (side / 28) ** 2, times(larger.train_images, labels[:few], encoder, repeats)
-        )
+        part = {"train_images": images[:few], "train_labels": data.train_labels[:few]}
+        part |= {"test_images": images[:1], "test_labels": data.train_labels[:1]}
+        larger = resized(replace(data, **part), (side, side)).train_images
+        yield Point("pixels", str(side), (side / 28) ** 2, times(larger, labels[:few], encoder, repeats))
     for steps in (t for t in TIMES if t <= 8 * largest):
         slower = replace(encoder, steps=steps)
         yield Point("steps", str(steps), steps / TIMES[0], times(images, labels, slower, repeats))
