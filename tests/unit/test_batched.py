@@ -15,7 +15,7 @@ from firstspike.kernels.joint import Turn
 from firstspike.layers import RSTDP, STDP, Conv, Pool
 from firstspike.minibatch import Learner, Neurons, Pair, advance, learn_pair, learn_reward, learn_stdp
 from firstspike.sums import potentials_in_float64, potentials_in_parts
-from models import create_model
+from models import create_model, get_model
 from tests.zoo import ZOO, fit_all, latencies, small
 
 SUMS = [potentials_in_float64, potentials_in_parts]
@@ -224,3 +224,13 @@ def test_what_cannot_be_is_refused():
         create_model("mozafari2018", update_batch=0)
     with pytest.raises(UserError, match=r"device abacus: not available here .*: use cpu"):
         create_model("mozafari2018", device="abacus")
+
+
+def test_images_that_change_weights_in_turn_stay_on_the_cpu():
+    assert get_model("mozafari2018").fills_a_gpu(64)
+    assert not get_model("mozafari2018").fills_a_gpu(None)
+    assert not get_model("shirsavar2022").fills_a_gpu(None)
+    with pytest.raises(
+        UserError, match="layer conv1: the images of its mini-batches change the weights in turn"
+    ):
+        create_model("shirsavar2022", device="meta")
