@@ -38,21 +38,21 @@ def accuracies(results: Results, dataset: str) -> dict[str, np.ndarray]:
 
 
 def figure(found: Mapping[str, np.ndarray], title: str) -> Figure:
-    """A bar a step with its mean over the folds, and a dot a fold; the axis begins where it tells something."""
+    """For each step its mean over the folds, and a dot a fold."""
     drawn = new_figure(7.5, 3.8)
     axes = drawn.subplots()
-    means = [folds.mean() for folds in found.values()]
-    low = np.floor(min(folds.min() for folds in found.values()) - 1.5)
-    axes.bar(range(len(means)), np.array(means) - low, bottom=low, width=0.65, color=COLOURS[0])
     for place, folds in enumerate(found.values()):
+        axes.plot([place], [folds.mean()], "D", color=COLOURS[0], ms=9)
         if len(folds) > 1:
             axes.plot(np.full(len(folds), place), folds, "o", color="black", ms=3)
         axes.annotate(
-            f"{folds.mean():.2f}", (place, folds.max()), (0, 4), textcoords="offset points", ha="center"
+            f"{folds.mean():.2f}", (place, folds.max()), (0, 8), textcoords="offset points", ha="center"
         )
     tidy(axes, title, y="test accuracy, %")
     axes.set_xticks(range(len(found)), list(found), rotation=20)
-    axes.set_ylim(low, max(folds.max() for folds in found.values()) + 0.8)
+    axes.set_xlim(-0.6, len(found) - 0.4)
+    axes.grid(axis="y", color="#E0E0E0")
+    axes.set_ylim(min(f.min() for f in found.values()) - 0.5, max(f.max() for f in found.values()) + 0.8)
     return drawn
 
 
