@@ -21,7 +21,6 @@ if __name__ == "__main__":
 
 import yaml
 
-from experiment import prepare
 from firstspike.errors import UserError
 from firstspike.files import write_text
 from firstspike.sweep.floor import Floor
@@ -46,6 +45,7 @@ from options import (
     whole,
 )
 from options import build_parser as run_parser
+from preparation import prepare
 from sweep_run import Run, carry_out, lost
 from utils import exit_status
 

@@ -20,13 +20,14 @@ if __name__ == "__main__":
 
 import yaml
 
-from experiment import evaluate, follow, prepare, resume, train
+from experiment import evaluate, follow, resume, train
 from firstspike.errors import UserError
 from firstspike.files import make_folder, write_refusal
 from firstspike.report.console import Console, table_lines
 from models import get_model, list_models
 from network_trainer import Position
 from options import ACTIONS, computed, hyphenated, named, parse
+from preparation import prepare
 from utils import Launched, exit_status
 
 

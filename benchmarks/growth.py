@@ -24,6 +24,7 @@ from s1c1 import S1C1
 
 STEPS = ("encode", "conv1", "conv2", "decision", "inference")
 MAPS, SIDES, TIMES, THREADS = (1, 2, 4, 8), (28, 56, 112, 224), (8, 16, 32, 64), (1, 2)
+PASSES = 8  # after which weights have settled, as they have in use
 LEARNT_FROM, SHOWN = 2000, 200  # images of side 28; fewer of larger ones, for the same number of pixels
 
 
@@ -46,7 +47,9 @@ def prepared(
     net = create_model("mozafari2018", image_size=shape, steps=encoder.steps, **options)
     net.engine.workers = 1
     for phase in net.phases:
-        net.fit_phase(phase, net.inputs(phase, latencies), labels, from_inputs=True)
+        seen = net.inputs(phase, latencies)
+        for _ in range(PASSES):
+            net.fit_phase(phase, seen, labels, from_inputs=True)
     return net, latencies
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import RESULTS, machine, markdown, say
-from experiment import cache_folder
 from firstspike.data import load
 from firstspike.data.samples import Selection
 from firstspike.files import write_json, write_text
@@ -28,6 +27,7 @@ from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord
 from models import create_model
 from network_trainer import NetworkTrainer
+from preparation import cache_folder
 from tests.conftest import data_folder
 
 NAME = "readouts_accuracy"

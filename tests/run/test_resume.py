@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import experiment
+import preparation
 import train
 from firstspike.report.callbacks import Callback
 from tests.run.command import TRAIN, finish, history, start, the_run, tree, typed
@@ -134,7 +135,7 @@ def test_an_interrupt_before_anything_has_begun_leaves_nothing(tmp_path, monkeyp
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    for module, step in ((experiment, "find_dataset"), (experiment, "encoded"), (train, "new_folder")):
+    for module, step in ((preparation, "find_dataset"), (preparation, "encoded"), (train, "new_folder")):
         with monkeypatch.context() as patch:
             patch.setattr(module, step, interrupt)
             assert typed(*LONGER) == 130
