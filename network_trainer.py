@@ -116,6 +116,10 @@ class NetworkTrainer:
         self.backend = choose(device, self.update_batch if update_batch is None else update_batch)
         self.engine = self.build()
 
+    def __repr__(self) -> str:
+        options = {"seed": self.seed, **self.options}
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
     @classmethod
     def known_options(cls) -> dict[str, Any]:
         """Every option of this network and its default."""

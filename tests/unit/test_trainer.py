@@ -345,3 +345,7 @@ def test_a_position_goes_round_in_order(data):
     for record, kept in zip(position.records, back.records, strict=True):
         assert list(record.rates) == list(kept.rates)
         assert list(record.convergence) == list(kept.convergence)
+
+
+def test_a_network_is_shown_by_what_makes_it():
+    assert repr(create_model("mozafari2018", seed=3, conv1_maps=8)) == "mozafari2018(seed=3, conv1_maps=8)"
