@@ -11,6 +11,7 @@ from firstspike.data.samples import Samples
 from firstspike.data.splits import order
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import load_position, to_jsonable
+from models import create_model
 from network_trainer import Keeper, Position
 from tests.zoo import ZOO, latencies, small
 
