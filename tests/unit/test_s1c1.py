@@ -23,6 +23,7 @@ DIGITS = GENERATOR.integers(0, 256, (3, 28, 28), np.uint8)
         ("gabor", 1, 4, 15, 24),
         ("kheradpisheh", 1, 2, 15, 28),
         ("log", 1, 6, 15, 28),
+        ("log-large", 1, 6, 15, 28),
         ("gabor3", 1, 4, 15, 26),
         ("gabor-eth80", 1, 4, 15, 6),
         ("gabor-norb", 1, 4, 30, 6),
@@ -44,7 +45,7 @@ def test_each_bank_gives_what_it_says(filters, planes, channels, steps, size):
 
 def test_every_bank_is_in_the_table_above():
     pooled = {"gabor-eth80", "gabor-norb", "gabor-caltech"}
-    assert set(BANKS) == {"dog", "colour", "gabor", "gabor3", "kheradpisheh", "log"} | pooled
+    assert set(BANKS) == {"dog", "colour", "gabor", "gabor3", "kheradpisheh", "log", "log-large"} | pooled
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 5), (17, 64)])
