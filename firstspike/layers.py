@@ -312,6 +312,20 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class WholePhase:
+    """The one phase of a network that is trained as a whole, by labels."""
+
+    name: str
+    epochs: int
+    supervised: bool = True
+
+    @property
+    def number(self) -> str:
+        """Name of the number of epochs that the phase follows."""
+        return self.name
+
+
+@dataclass(frozen=True)
 class Decision:
     """How winners answer: map m of a head votes for class m // ``group``.
 

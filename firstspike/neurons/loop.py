@@ -1,7 +1,6 @@
 """A gradient-trained network in the form in which the zoo's training loop, checkpoints and command know a network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,25 +8,12 @@ import torch
 from torch import nn
 
 from firstspike.buffers import POOL
+from firstspike.layers import WholePhase
 from firstspike.neurons.base import Activity
 from firstspike.neurons.optimisation import Recipe
 from firstspike.neurons.training import PHASE, Augment, Epoch, GradientEngine, Mix, Source, as_source
 
 EPOCH = "epoch"  # of the state: how many epochs have been trained
-
-
-@dataclass(frozen=True)
-class TrainingPhase:
-    """The one phase of a network that is trained as a whole."""
-
-    name: str
-    epochs: int
-    supervised: bool = True
-
-    @property
-    def number(self) -> str:
-        """Name of the number of epochs that the phase follows."""
-        return self.name
 
 
 class TrainedNetwork:
@@ -48,13 +34,13 @@ class TrainedNetwork:
     ) -> None:
         self.engine = GradientEngine(network, recipe, seed=seed, device=device)
         self.shape = shape
-        self.phases = {PHASE: TrainingPhase(PHASE, recipe.epochs if epochs is None else epochs)}
+        self.phases = {PHASE: WholePhase(PHASE, recipe.epochs if epochs is None else epochs)}
         self.neurons = tuple(network.neurons)
         self.maps = feed_forward(network)[: len(self.neurons)]
         self.layers = tuple(f"hidden{k + 1}" for k in range(len(self.maps)))
         self.workers = 1
 
-    def phase(self, name: str) -> TrainingPhase:
+    def phase(self, name: str) -> WholePhase:
         """The phase of this name."""
         return self.phases[name]
 

@@ -1,10 +1,11 @@
 """A readout in the form in which the zoo's training loop, its checkpoints and its command know a network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from firstspike.layers import WholePhase
 from firstspike.readouts.engine import NAME, Epoch, ReadoutEngine
 from firstspike.readouts.events import Events, from_dense
 from firstspike.readouts.presets import Preset
@@ -12,20 +13,6 @@ from firstspike.readouts.traces import summarise
 from firstspike.threads import available
 
 COUNTERS = ("epochs", "accuracy", "regulation_rate", "rates")  # of the engine's state, kept as arrays
-
-
-@dataclass(frozen=True)
-class ReadoutPhase:
-    """The one phase of a readout."""
-
-    name: str
-    epochs: int
-    supervised: bool = True
-
-    @property
-    def number(self) -> str:
-        """Name of the number of epochs that the phase follows."""
-        return self.name
 
 
 class ReadoutNetwork:
@@ -39,10 +26,10 @@ class ReadoutNetwork:
     ) -> None:
         self.shape, self.steps, self.workers = shape, steps, available()
         self.readout = ReadoutEngine(setting.readout, inputs=int(np.prod(shape)), classes=classes, seed=seed)
-        self.phases = {NAME: ReadoutPhase(NAME, setting.epochs)}
+        self.phases = {NAME: WholePhase(NAME, setting.epochs)}
         self.tracing, self.traced = False, None  # whether epochs are traced; the last one's EpochTrace
 
-    def phase(self, name: str) -> ReadoutPhase:
+    def phase(self, name: str) -> WholePhase:
         """The phase of this name."""
         return self.phases[name]
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from safetensors.numpy import load_file
+
 import train
 
 TRAIN = Path(train.__file__).resolve()
@@ -13,6 +15,7 @@ TINY = [
     *("--model", "mozafari2018", "--dataset", "digits", "--first", "80", "--batch-size", "20"),
     *("--conv1-maps", "8", "--conv2-maps", "12", "--epochs", "1", "1", "2", "--threads", "1"),
 ]
+REPORT = ("metrics.json", "predictions.csv", "confusion_matrix.png", "features.png", "config.yaml")
 TIMES = ("seconds", "images_per_second")
 
 
@@ -59,3 +62,14 @@ def history(run):
     """Rows of a run's history without the times."""
     with open(run / "history.csv", newline="", encoding="utf-8") as file:
         return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+
+
+def same_run(run, other, report=REPORT):
+    """Equal but for the times."""
+    assert history(run) == history(other)
+    assert {path.name for path in run.iterdir()} == {path.name for path in other.iterdir()}
+    for name in report:
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name
+    for path in (other / "checkpoints").iterdir():
+        one, two = load_file(run / "checkpoints" / path.name), load_file(path)
+        assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in two.items()}, path.name

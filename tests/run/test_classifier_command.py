@@ -10,24 +10,13 @@ from safetensors.numpy import load_file
 
 from firstspike import checkpoint
 from firstspike.classifiers import CLASSIFIERS
-from tests.run.command import TINY, finish, history, start, the_run, tree, typed
+from tests.run.command import TINY, finish, history, same_run, start, the_run, tree, typed
 
 LAYERS = [*TINY[:-6], "--threads", "1"]  # without numbers of epochs
 RECIPE = [
     *("--model", "shirsavar2022", "--dataset", "digits", "--threads", "1"),
     *("--conv1-maps", "8", "--conv2-maps", "12", "--components", "20", "--first", "200"),
 ]
-SAME = ("metrics.json", "predictions.csv", "confusion_matrix.png", "features.png", "config.yaml")
-
-
-def same(run, other):
-    """Equal but for the times."""
-    assert history(run) == history(other)
-    for name in SAME:
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    for path in (other / "checkpoints").iterdir():
-        one, two = load_file(run / "checkpoints" / path.name), load_file(path)
-        assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in two.items()}, path.name
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +54,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, tmp_path):
     status, out, _ = finish("--resume", run, cwd=tmp_path)
     assert status == 0
     assert "conv1" not in [line.split()[0] for line in out.splitlines() if "/1 " in line]
-    same(run, whole)
+    same_run(run, whole)
 
 
 def test_altered_copies_are_learnt_too(tmp_path):

@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import experiment
-from tests.run.command import TRAIN, finish, history, start, the_run, typed
+from tests.run.command import TRAIN, finish, history, same_run, start, the_run, typed
 from tests.run.test_refusals import refused
-from tests.run.test_resume import same_run, stop_at
+from tests.run.test_resume import stop_at
 
 SPSN = [
     *("--model", "spsn2023", "--dataset", "digits", "--coding", "rows", "--first", "300", "--epochs", "5"),

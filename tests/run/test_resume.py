@@ -13,7 +13,7 @@ import experiment
 import preparation
 import train
 from firstspike.report.callbacks import Callback
-from tests.run.command import TRAIN, finish, history, start, the_run, tree, typed
+from tests.run.command import TRAIN, finish, history, same_run, start, the_run, tree, typed
 
 LONGER = [
     *(
@@ -31,18 +31,6 @@ LONGER = [
     *("--conv1-maps", "8", "--conv2-maps", "12", "--conv3-maps", "12", "--conv3-threshold", "4"),
     *("--epochs", "2", "2", "2", "3", "--seed", "1"),
 ]
-REPORT = ("metrics.json", "predictions.csv", "confusion_matrix.png", "features.png", "config.yaml")
-
-
-def same_run(run, other, report=REPORT):
-    """Equal but for the times."""
-    assert history(run) == history(other)
-    assert {path.name for path in run.iterdir()} == {path.name for path in other.iterdir()}
-    for name in report:
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    for path in (other / "checkpoints").iterdir():
-        one, two = load_file(run / "checkpoints" / path.name), load_file(path)
-        assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in two.items()}, path.name
 
 
 @pytest.fixture(scope="module")
