@@ -129,6 +129,7 @@ def table_of(found: list[Point]) -> str:
 def plot(found: list[Point]) -> None:
     """results/growth.png: growth of each step beside the straight line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     axes = tuple(dict.fromkeys(point.axis for point in found))
     figure = Figure(figsize=(3.4 * len(axes), 3.4), layout="constrained")
@@ -141,6 +142,8 @@ def plot(found: list[Point]) -> None:
             panel.plot(sizes, [p.times[step].best / line[0].times[step].best for p in line], "o-", label=step)
         panel.set(xscale="log", yscale="log", xlabel=f"{axis}, relative", ylabel="time, relative")
         panel.set_xticks(sizes, [f"{size:g}" for size in sizes], minor=False)
+        panel.yaxis.set_major_locator(LogLocator(2, numticks=20))
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.minorticks_off()
         panel.legend(fontsize=8, frameon=False)
     figure.savefig(RESULTS / "growth.png", dpi=120)

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.conv import Geometry, Plasticity, Synapses, make_field
+from firstspike.kernels.conv import Geometry, Plasticity, Synapses
 from firstspike.kernels.decision import Head, clip_head, decide, look, make_view, reinforce
+from firstspike.kernels.fields import make_fields
 from firstspike.kernels.final import make_cells, reach_one
 from firstspike.kernels.jit import compiled
 from firstspike.kernels.spikes import Window
@@ -57,13 +58,13 @@ def learn_together(
     image changes nothing. ``lower_winners`` int16 (N, k, 3) and ``upper_winners`` int64 (N, 3) are written.
     """
     g, steps = lower.geometry, lower.competition.steps
-    field, found = make_field(g, steps), make_candidates(g)
+    fields, found = make_fields(g, steps), make_candidates(g)
     cells = make_cells(g)
     spikes = np.empty((g.maps, lower.window.rows, lower.window.cols), np.uint8)
     view = make_view(upper.geometry, upper.head, g.maps)
     chosen = np.empty((lower_winners.shape[1], 4), np.int64)
     for n in range(len(latencies)):
-        count = find_winners(latencies[n], g, lower.synapses, lower.competition, field, found, chosen)
+        count = find_winners(latencies[n], g, lower.synapses, lower.competition, fields, found, chosen)
         lower_winners[n] = chosen[:, :3]
         threshold = lower.competition.threshold
         reach_one(latencies[n], g, lower.synapses, threshold, steps, lower.window, cells, spikes)

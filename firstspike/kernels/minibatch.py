@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.conv import Geometry, Synapses, make_field, screen_all
+from firstspike.kernels.conv import Geometry, Synapses, screen_all
+from firstspike.kernels.fields import make_fields
 from firstspike.kernels.jit import compiled
 from firstspike.kernels.winners import Competition, find_winners, make_candidates
 
@@ -85,13 +86,13 @@ def learn_batches(
     ``rates`` float64 (2,) and ``seen`` int64 (1,) go on from call to call: the mini-batch that completes a period
     already learns with the grown rates. ``winners`` int16 (N, k, 3) and ``history`` float64 (N, 2) are written.
     """
-    field, found = make_field(g, rule.steps), make_candidates(g)
+    fields, found = make_fields(g, rule.steps), make_candidates(g)
     chosen = np.empty((batch, winners.shape[1], 4), np.int64)
     counts = np.empty(batch, np.int64)
     for first in range(0, len(latencies), batch):
         n = min(batch, len(latencies) - first)
         for b in range(n):
-            counts[b] = find_winners(latencies[first + b], g, synapses, rule, field, found, chosen[b])
+            counts[b] = find_winners(latencies[first + b], g, synapses, rule, fields, found, chosen[b])
             winners[first + b] = chosen[b, :, :3]
         grow(growth, n, rates, seen)
         for b in range(n):

@@ -6,7 +6,8 @@ column): what pointwise inhibition and the search for k winners leave when k is 
 
 import numpy as np
 
-from firstspike.kernels.conv import Geometry, Plasticity, Synapses, certify, make_field
+from firstspike.kernels.conv import Geometry, Plasticity, Synapses, certify
+from firstspike.kernels.fields import make_fields
 from firstspike.kernels.jit import compiled
 from firstspike.kernels.winners import Competition, clip_all, find_winners, make_candidates, stdp
 
@@ -30,10 +31,10 @@ def learn_reward(
     int64 (N, 3) is written. Silent images change nothing. Returns whether the layer has been clipped (Mozafari et al.
     2018, section II-D).
     """
-    field, found = make_field(g, rule.steps), make_candidates(g)
+    fields, found = make_fields(g, rule.steps), make_candidates(g)
     chosen = np.empty((1, 4), np.int64)
     for n in range(len(latencies)):
-        count = find_winners(latencies[n], g, synapses, rule, field, found, chosen)
+        count = find_winners(latencies[n], g, synapses, rule, fields, found, chosen)
         winners[n] = chosen[0, :3]
         if count == 0:
             continue
@@ -55,10 +56,10 @@ def first_spikes(
     potentials: np.ndarray,
 ) -> None:
     """Winner of each image, map, row, column and step (N, 4), -1 where silent, and its potential (N,), else 0."""
-    field, found = make_field(g, rule.steps), make_candidates(g)
+    fields, found = make_fields(g, rule.steps), make_candidates(g)
     chosen = np.empty((1, 4), np.int64)
     for n in range(len(latencies)):
-        count = find_winners(latencies[n], g, synapses, rule, field, found, chosen)
+        count = find_winners(latencies[n], g, synapses, rule, fields, found, chosen)
         winners[n], potentials[n] = chosen[0], 0.0
         if count > 0:
             m, place, step = chosen[0, 0], chosen[0, 1] * g.cols + chosen[0, 2], chosen[0, 3]

@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 32  # lanes of a block: two 512-bit registers of int32, or four of 256 bits
+CELLS = 32  # cells of a block: a 512-bit register of 16-bit counts
 _REGISTER = 16  # lanes of a register
 _LANE = ir.IntType(32)
 _INDEX = ir.IntType(64)
@@ -267,24 +268,147 @@ def _counted(builder: Any, value: Any, name: str, *flags: Any) -> Any:
     return builder.call(function, [value, *flags])
 
 
+def _as_index(builder: Any, value: Any) -> Any:
+    return value if value.type == _INDEX else builder.zext(value, _INDEX)
+
+
 @intrinsic
 def count_ones(typing_context: Any, word: Any) -> Any:
-    """How many bits of a uint32 are set."""
+    """How many bits of a uint32 or uint64 are set."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.zext(_counted(builder, arguments[0], "ctpop"), _INDEX)
+        return _as_index(builder, _counted(builder, arguments[0], "ctpop"))
 
-    return types.int64(types.uint32), emit
+    return types.int64(word), emit
 
 
 @intrinsic
 def lowest_one(typing_context: Any, word: Any) -> Any:
-    """The lowest bit that is set in a uint32 other than 0."""
+    """The lowest bit that is set in a uint32 or uint64; as many as it has where none is."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.zext(_counted(builder, arguments[0], "cttz", ir.IntType(1)(1)), _INDEX)
+        return _as_index(builder, _counted(builder, arguments[0], "cttz", ir.IntType(1)(0)))
 
-    return types.int64(types.uint32), emit
+    return types.int64(word), emit
+
+
+def _vector_at(builder: Any, context: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Pointer to the vector that begins at an index of an array."""
+    return builder.bitcast(builder.gep(_data(context, builder, kind, array), [index]), vector.as_pointer())
+
+
+def _everywhere(builder: Any, vector: Any, value: Any) -> Any:
+    """A vector with the low bits of an int64 in every lane."""
+    element = builder.insert_element(vector(ir.Undefined), builder.trunc(value, vector.element), _LANE(0))
+    return builder.shuffle_vector(
+        element, vector(ir.Undefined), ir.VectorType(_LANE, vector.count)([0] * vector.count)
+    )
+
+
+_BYTES, _WORD_BITS = ir.VectorType(ir.IntType(8), 64), 64
+_MARKS = ir.VectorType(ir.IntType(1), CELLS)
+_CELL_BYTES, _CELLS = ir.VectorType(ir.IntType(8), CELLS), ir.VectorType(ir.IntType(16), CELLS)
+
+
+@intrinsic
+def pack_at_most(
+    typing_context: Any, words: Any, at: Any, values: Any, start: Any, n: Any, limit: Any
+) -> Any:
+    """Set the bits of n words to ``values[start:][: 64 * n] <= limit``; words uint64 from `at` on, values uint8."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, at, values, start, n, limit = arguments
+        words = builder.gep(_data(context, builder, signature.args[0], words), [at])
+        limits = _everywhere(builder, _BYTES, limit)
+        with cgutils.for_range(builder, n) as loop:
+            first = builder.add(start, builder.mul(loop.index, _INDEX(_WORD_BITS)))
+            row = builder.load(
+                _vector_at(builder, context, signature.args[2], values, first, _BYTES), align=1
+            )
+            bits = builder.bitcast(builder.icmp_unsigned("<=", row, limits), _INDEX)
+            builder.store(bits, builder.gep(words, [loop.index]))
+        return context.get_dummy_value()
+
+    flat = types.int64
+    return types.void(words, flat, values, flat, flat, flat), emit
+
+
+@intrinsic
+def count_at_most(
+    typing_context: Any, counts: Any, at: Any, values: Any, start: Any, n: Any, limit: Any
+) -> Any:
+    """``counts[at:][:n] += values[start:][:n] <= limit``; counts uint16, values uint8, n in whole blocks of cells."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counts, at, values, start, n, limit = arguments
+        limits = _everywhere(builder, _CELL_BYTES, limit)
+        with cgutils.for_range_slice(builder, _INDEX(0), n, _INDEX(CELLS)) as (cell, _):
+            target = _vector_at(builder, context, signature.args[0], counts, builder.add(at, cell), _CELLS)
+            first = builder.add(start, cell)
+            source = _vector_at(builder, context, signature.args[2], values, first, _CELL_BYTES)
+            reached = builder.icmp_unsigned("<=", builder.load(source, align=1), limits)
+            total = builder.sub(builder.load(target, align=2), builder.sext(reached, _CELLS))
+            builder.store(total, target, align=2)
+        return context.get_dummy_value()
+
+    flat = types.int64
+    return types.void(counts, flat, values, flat, flat, flat), emit
+
+
+@intrinsic
+def add_cells(typing_context: Any, target: Any, at: Any, source: Any, start: Any, n: Any) -> Any:
+    """``target[at:][:n] += source[start:][:n]``, both uint16, n in whole blocks of cells."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target, at, source, start, n = arguments
+        with cgutils.for_range_slice(builder, _INDEX(0), n, _INDEX(CELLS)) as (cell, _):
+            to, other = (
+                _vector_at(builder, context, kind, array, builder.add(first, cell), _CELLS)
+                for kind, array, first in (
+                    (signature.args[0], target, at),
+                    (signature.args[2], source, start),
+                )
+            )
+            builder.store(builder.add(builder.load(to, align=2), builder.load(other, align=2)), to, align=2)
+        return context.get_dummy_value()
+
+    flat = types.int64
+    return types.void(target, flat, source, flat, flat), emit
+
+
+@intrinsic
+def cells_above(typing_context: Any, counts: Any, at: Any, limit: Any) -> Any:
+    """The cells of ``counts[at:][:32]``, uint16, that are larger than a limit, as the bits of a uint32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counts, at, limit = arguments
+        row = builder.load(_vector_at(builder, context, signature.args[0], counts, at, _CELLS), align=2)
+        above = builder.icmp_unsigned(">", row, _everywhere(builder, _CELLS, limit))
+        return builder.bitcast(above, _LANE)
+
+    return types.uint32(counts, types.int64, types.int64), emit
+
+
+@intrinsic
+def list_ones(typing_context: Any, entries: Any, at: Any, word: Any, base: Any) -> Any:
+    """Write ``base +`` each bit that is set in a uint32 to ``entries[at:]``, uint16; returns how many there are.
+
+    All of ``entries[at:][:32]`` is written.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        entries, at, word, base = arguments
+        target = _vector_at(builder, context, signature.args[0], entries, at, _CELLS)
+        marks = builder.bitcast(word, _MARKS)
+        kind = ir.FunctionType(_CELLS, [_CELLS, _MARKS, _CELLS])
+        compress = cgutils.get_or_insert_function(
+            builder.module, kind, f"llvm.experimental.vector.compress.v{CELLS}i16"
+        )
+        bits = builder.add(_CELLS(list(range(CELLS))), _everywhere(builder, _CELLS, base))
+        builder.store(builder.call(compress, [bits, marks, _CELLS(ir.Undefined)]), target, align=2)
+        return _as_index(builder, _counted(builder, word, "ctpop"))
+
+    return types.int64(entries, types.int64, types.uint32, types.int64), emit
 
 
 @intrinsic
@@ -319,6 +443,16 @@ def count_shared(
     return types.void(counts, seen, flat, flat, patterns, flat), emit
 
 
+def _reached(builder: Any, values: list[Any], limits: list[Any]) -> Any:
+    """The lanes of a block whose values reach their limits, as the bits of a word."""
+    result = _LANE(0)
+    for v, (value, limit) in enumerate(zip(values, limits, strict=True)):
+        reached = builder.icmp_signed(">=", builder.load(value, align=4), limit)
+        mask = builder.zext(builder.bitcast(reached, ir.IntType(_REGISTER)), _LANE)
+        result = builder.or_(result, builder.shl(mask, _LANE(v * _REGISTER)))
+    return result
+
+
 @intrinsic
 def lanes_reached(typing_context: Any, counts: Any, limits: Any, first: Any) -> Any:
     """The lanes of ``counts[:32]`` that reach ``limits[first:][:32]``, both int32, as the bits of a uint32."""
@@ -329,11 +463,18 @@ def lanes_reached(typing_context: Any, counts: Any, limits: Any, first: Any) -> 
             builder, _data(context, builder, signature.args[0], counts), _INDEX(0), _SUMS, LANES
         )
         limits = _registers(builder, _data(context, builder, signature.args[1], limits), first, _SUMS, LANES)
-        result = _LANE(0)
-        for v, (count, limit) in enumerate(zip(counts, limits, strict=True)):
-            reached = builder.icmp_signed(">=", builder.load(count, align=4), builder.load(limit, align=4))
-            mask = builder.zext(builder.bitcast(reached, ir.IntType(_REGISTER)), _LANE)
-            result = builder.or_(result, builder.shl(mask, _LANE(v * _REGISTER)))
-        return result
+        return _reached(builder, counts, [builder.load(limit, align=4) for limit in limits])
 
     return types.uint32(counts, limits, types.int64), emit
+
+
+@intrinsic
+def lanes_at_least(typing_context: Any, sums: Any, at: Any, limit: Any) -> Any:
+    """The lanes of ``sums[at:][:32]``, int32, that reach one limit, as the bits of a uint32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, at, limit = arguments
+        sums = _registers(builder, _data(context, builder, signature.args[0], sums), at, _SUMS, LANES)
+        return _reached(builder, sums, [_splat(builder, limit)] * len(sums))
+
+    return types.uint32(sums, types.int64, types.int64), emit

@@ -7,26 +7,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.conv import (
-    DOUBT,
-    Field,
-    Geometry,
-    Plasticity,
-    Synapses,
-    append_inputs,
-    certify,
-    clear_lists,
-    exceeds,
-    make_field,
-    screen_all,
-    screen_map,
-    sort_inputs,
-    tally,
+from firstspike.kernels.conv import Geometry, Plasticity, Synapses, certify, screen_all, screen_map
+from firstspike.kernels.fields import (
+    WORD,
+    Fields,
+    advance,
+    cells_of,
+    lay_out,
+    list_inputs,
+    make_fields,
+    stride_of,
 )
 from firstspike.kernels.jit import compiled
-from firstspike.kernels.vector import LANES, add_rows, count_at_least, fill_lanes
-
-EARLY = 5  # steps whose inputs are sorted first: most images have their winners by then
+from firstspike.kernels.vector import (
+    CELLS,
+    LANES,
+    add_rows,
+    cells_above,
+    fill_lanes,
+    lanes_at_least,
+    lowest_one,
+)
 
 
 class Competition(NamedTuple):
@@ -46,106 +47,145 @@ class Schedule(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Neurons that survived the inhibition at their position in one step; they compete to be winners."""
+    """Scratch memory of a competition: neurons that survived the inhibition at their position compete to be winners.
 
-    place: np.ndarray  # int64 (P,)
-    map: np.ndarray  # int64 (P,)
-    potential: np.ndarray  # int64 (P,) screened
+    Positions are named as in ``fields.py``, by cells.
+    """
+
+    cell: np.ndarray  # int64 (cells,)
+    map: np.ndarray  # int64 (cells,)
+    potential: np.ndarray  # int64 (cells,) screened
     taken: np.ndarray  # bool (M,) maps that have a winner already
-    closed: np.ndarray  # bool (P,) positions that need no further sum
-    barred: np.ndarray  # bool (P,) positions inside a winner's neighbourhood
-    need: np.ndarray  # int64 (1,) inputs that a position must have more of to reach the threshold
-    todo: np.ndarray  # int64 (P,) positions with new inputs
-    peak: np.ndarray  # int64 (P,) their largest screened potentials
+    valid: np.ndarray  # uint32 (cells / 32,) cells that are positions, as bits
+    open: np.ndarray  # uint32 (cells / 32,) positions that may still fire first
+    free: np.ndarray  # uint32 (cells / 32,) positions outside the neighbourhoods of winners
+    since: np.ndarray  # int64 (cells,) the first step that is not in the sums
+    todo: np.ndarray  # int64 (cells,) positions with new inputs
+    begin: np.ndarray  # int64 (cells + 1,) where the list of each of them begins
+    lists: np.ndarray  # uint16 (P * F + some,) screen rows of the new inputs
+    peak: np.ndarray  # int64 (cells,) their largest screened potentials
+    sums: np.ndarray  # int32 (L / 32 * cells * 32,) screened potentials, block after block of 32 maps
 
 
 @compiled
 def make_candidates(g: Geometry) -> Candidates:
     """Allocate room for one candidate a position."""
-    n = g.rows * g.cols
+    cells, width = cells_of(g), g.width + 2 * g.pad
+    valid = np.zeros(cells // CELLS, np.uint32)
+    for row in range(g.rows):
+        for col in range(g.cols):
+            put_bit(valid, row * width + col)
     return Candidates(
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
+        np.empty(cells, np.int64),
+        np.empty(cells, np.int64),
+        np.empty(cells, np.int64),
         np.empty(g.maps, np.bool_),
-        np.empty(n, np.bool_),
-        np.empty(n, np.bool_),
-        np.empty(1, np.int64),
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
+        valid,
+        valid.copy(),
+        valid.copy(),
+        np.empty(cells, np.int64),
+        np.empty(cells, np.int64),
+        np.empty(cells + 1, np.int64),
+        np.empty(g.rows * g.cols * g.kernel * g.kernel * g.channels + CELLS, np.uint16),
+        np.empty(cells, np.int64),
+        np.empty(cells * g.lanes, np.int32),
     )
 
 
 @compiled
+def put_bit(bits: np.ndarray, cell: int) -> None:
+    """Set the bit of a cell."""
+    bits[cell // CELLS] |= np.uint32(1) << np.uint32(cell % CELLS)
+
+
+@compiled
+def clear_bit(bits: np.ndarray, cell: int) -> None:
+    """Clear the bit of a cell."""
+    bits[cell // CELLS] &= ~(np.uint32(1) << np.uint32(cell % CELLS))
+
+
+@compiled
+def has_bit(bits: np.ndarray, cell: int) -> bool:
+    """Whether the bit of a cell is set."""
+    return bits[cell // CELLS] >> np.uint32(cell % CELLS) & np.uint32(1) != 0
+
+
+@compiled
+def potential(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, cell: int, step: int) -> float:
+    """Potential of one neuron at a step, in float64 and in the fixed order."""
+    width = g.width + 2 * g.pad
+    return certify(latency, g, weight, m, cell // width * g.cols + cell % width, step)
+
+
+@compiled
 def comes_before(
-    latency: np.ndarray,
-    g: Geometry,
-    synapses: Synapses,
-    field: Field,
-    step: int,
-    m: int,
-    place: int,
-    n: int,
-    there: int,
+    latency: np.ndarray, g: Geometry, weight: np.ndarray, step: int, m: int, cell: int, n: int, there: int
 ) -> bool:
-    """Whether neuron (m, place) beats (n, there): larger potential in float64, then lower (map, row, column)."""
-    lead = tally(g, synapses, field, m, place) - tally(g, synapses, field, n, there)
-    if abs(lead) < DOUBT:
-        lead = certify(latency, g, synapses.weight, m, place, step) - certify(
-            latency, g, synapses.weight, n, there, step
-        )
-    return lead > 0 or (lead == 0 and (m, place) < (n, there))
+    """Whether neuron (m, cell) beats (n, there): larger potential in float64, then lower (map, row, column)."""
+    lead = potential(latency, g, weight, m, cell, step) - potential(latency, g, weight, n, there, step)
+    return lead > 0 or (lead == 0 and (m, cell) < (n, there))
 
 
 @compiled
 def strongest_map(
-    latency: np.ndarray, g: Geometry, synapses: Synapses, field: Field, place: int, step: int, largest: int
+    latency: np.ndarray, g: Geometry, synapses: Synapses, sums: np.ndarray, cell: int, step: int, largest: int
 ) -> int:
     """Pointwise inhibition: the map with the largest potential at a position, ties to the lowest map."""
-    sums, places = field.sums, g.rows * g.cols
-    limit = largest - 2 * synapses.bounds[1]
-    best = -1
+    cells, limit, best = cells_of(g), largest - 2 * synapses.bounds[1], -1
     for block in range(g.lanes // LANES):
-        at = (block * places + place) * LANES
-        if count_at_least(sums, at, LANES, limit) == 0:
-            continue
-        for m in range(block * LANES, min((block + 1) * LANES, g.maps)):
-            if sums[at + m % LANES] < limit:
-                continue
-            if best < 0 or comes_before(latency, g, synapses, field, step, m, place, best, place):
+        lanes = lanes_at_least(sums, (block * cells + cell) * LANES, limit)
+        while lanes != 0:
+            m = block * LANES + lowest_one(lanes)
+            lanes &= lanes - np.uint32(1)
+            if m >= g.maps:
+                break
+            if best < 0 or comes_before(latency, g, synapses.weight, step, m, cell, best, cell):
                 best = m
     return best
 
 
 @compiled
-def sum_step(g: Geometry, synapses: Synapses, field: Field, found: Candidates) -> int:
-    """Add the new inputs of every open position to its sums; returns how many positions may fire.
+def find_todo(g: Geometry, fields: Fields, need: int, step: int, found: Candidates) -> int:
+    """Positions to look at in a step, and their new inputs; returns how many they are.
 
-    A position is looked at only if its number of inputs times the largest weight can reach the threshold at all. Blocks
-    of maps come outermost, so that the weights of one stay in the first cache.
+    An open position is looked at if more than `need` inputs have fired in it, since so few can't reach the threshold.
     """
-    screen, sums, places = synapses.screen, field.sums, g.rows * g.cols
-    ends, lists, summed, todo, peak = field.end, field.lists, field.summed, found.todo, found.peak
-    fan_in = g.kernel * g.kernel * g.channels
-    n = 0
-    for place in range(places):
-        if (
-            ends[place] - place * fan_in > found.need[0]
-            and ends[place] > summed[place]
-            and not found.closed[place]
-        ):
-            todo[n] = place
-            peak[place] = 0
-            n += 1
+    inputs, open_, since, todo, begin = fields.inputs, found.open, found.since, found.todo, found.begin
+    lists, bits, origin = found.lists, fields.bits, fields.origin
+    words, row, run = fields.times.size // WORD + 1, stride_of(g) // WORD, g.kernel * g.channels
+    n, end = 0, 0
+    for block in range(open_.size):
+        cells = cells_above(inputs, block * CELLS, need) & open_[block]
+        while cells != 0:
+            cell = block * CELLS + lowest_one(cells)
+            cells &= cells - np.uint32(1)
+            todo[n], begin[n] = cell, end
+            word, shift = divmod(origin[cell], WORD)
+            then, now = since[cell] * words + word, (step + 1) * words + word
+            end = list_inputs(bits, then, now, shift, g.kernel, row, run, lists, end)
+            n += end > begin[n]
+    begin[n] = end
+    return n
+
+
+@compiled
+def sum_step(g: Geometry, synapses: Synapses, found: Candidates, n: int, step: int) -> None:
+    """Add the new inputs of n positions to their sums.
+
+    Blocks of maps come outermost, so that the weights of one stay in the first cache.
+    """
+    screen, places, fan_in = synapses.screen, cells_of(g), g.kernel * g.kernel * g.channels
+    since, todo, begin, lists = found.since, found.todo, found.begin, found.lists
+    peak, sums = found.peak, found.sums
     for block in range(g.lanes // LANES):
         for a in range(n):
-            place = todo[a]
-            begin, at = summed[place], (block * places + place) * LANES
-            if begin == place * fan_in:
+            at = (block * places + todo[a]) * LANES
+            if since[todo[a]] == 0:
                 fill_lanes(sums, at, LANES, 0)
-            largest = add_rows(sums, at, screen, block * fan_in * LANES, lists, begin, ends[place])
-            peak[place] = max(peak[place], largest)
-    return n
+            largest = add_rows(sums, at, screen, block * fan_in * LANES, lists, begin[a], begin[a + 1])
+            peak[a] = largest if block == 0 else max(peak[a], largest)
+    for a in range(n):
+        since[todo[a]] = step + 1
 
 
 @compiled
@@ -155,69 +195,65 @@ def fire_step(
     synapses: Synapses,
     threshold: float,
     step: int,
-    field: Field,
+    fields: Fields,
     found: Candidates,
 ) -> int:
     """Positions whose largest potential exceeds the threshold at this step become candidates; returns how many."""
     border = np.int64(np.floor(threshold * synapses.scale[0]))
     ceiling, slack = synapses.bounds
-    found.need[0] = border // ceiling
-    summed, ends, closed, todo, peak = field.summed, field.end, found.closed, found.todo, found.peak
-    n = 0
-    for a in range(sum_step(g, synapses, field, found)):
-        place = todo[a]
-        summed[place] = ends[place]
-        if peak[place] + slack <= border:
+    todo, peak, sums, open_ = found.todo, found.peak, found.sums, found.open
+    count, n = find_todo(g, fields, min(max(border // ceiling, 0), 65535), step, found), 0
+    sum_step(g, synapses, found, count, step)
+    for a in range(count):
+        if peak[a] + slack <= border:
             continue
-        best = strongest_map(latency, g, synapses, field, place, step, peak[place])
-        doubtful = peak[place] - slack <= border
-        if doubtful and not exceeds(latency, g, synapses, field, best, place, step, threshold):
+        cell = todo[a]
+        best = strongest_map(latency, g, synapses, sums, cell, step, peak[a])
+        doubtful = peak[a] - slack <= border
+        if doubtful and not potential(latency, g, synapses.weight, best, cell, step) > threshold:
             continue
-        closed[place] = True
-        found.place[n], found.map[n], found.potential[n] = place, best, peak[place]
+        clear_bit(open_, cell)
+        found.cell[n], found.map[n], found.potential[n] = cell, best, peak[a]
         n += 1
     return n
 
 
 @compiled
 def best_candidate(
-    latency: np.ndarray, g: Geometry, synapses: Synapses, step: int, field: Field, found: Candidates, n: int
+    latency: np.ndarray, g: Geometry, synapses: Synapses, step: int, found: Candidates, n: int
 ) -> int:
     """Index of the candidate with the largest potential, ties to the lowest (map, row, column); -1: none is left."""
+    cells, maps, potentials, taken, free = found.cell, found.map, found.potential, found.taken, found.free
     leader = -1
     for a in range(n):
-        free = not found.taken[found.map[a]] and not found.barred[found.place[a]]
-        if free and (leader < 0 or found.potential[a] > found.potential[leader]):
+        if (
+            (leader < 0 or potentials[a] > potentials[leader])
+            and has_bit(free, cells[a])
+            and not taken[maps[a]]
+        ):
             leader = a
     best = leader
     for a in range(n):
-        if found.taken[found.map[a]] or found.barred[found.place[a]] or a == best:
+        if a == best or potentials[a] < potentials[leader] - 2 * synapses.bounds[1]:
             continue
-        if found.potential[a] >= found.potential[leader] - 2 * synapses.bounds[1] and comes_before(
-            latency,
-            g,
-            synapses,
-            field,
-            step,
-            found.map[a],
-            found.place[a],
-            found.map[best],
-            found.place[best],
-        ):
+        if taken[maps[a]] or not has_bit(free, cells[a]):
+            continue
+        if comes_before(latency, g, synapses.weight, step, maps[a], cells[a], maps[best], cells[best]):
             best = a
     return best
 
 
 @compiled
-def bar(g: Geometry, place: int, radius: int, found: Candidates) -> None:
+def bar(g: Geometry, cell: int, radius: int, found: Candidates) -> None:
     """Lateral inhibition: close the winner's neighbourhood to all maps; radius 0 closes nothing."""
     if radius == 0:
         return
-    row, col = place // g.cols, place % g.cols
+    width = g.width + 2 * g.pad
+    row, col, free, open_ = cell // width, cell % width, found.free, found.open
     for r in range(max(0, row - radius), min(g.rows, row + radius + 1)):
         for q in range(max(0, col - radius), min(g.cols, col + radius + 1)):
-            found.barred[r * g.cols + q] = True
-            found.closed[r * g.cols + q] = True
+            clear_bit(free, r * width + q)
+            clear_bit(open_, r * width + q)
 
 
 @compiled
@@ -226,7 +262,7 @@ def find_winners(
     g: Geometry,
     synapses: Synapses,
     rule: Competition,
-    field: Field,
+    fields: Fields,
     found: Candidates,
     winners: np.ndarray,
 ) -> int:
@@ -238,32 +274,24 @@ def find_winners(
     """
     winners[:] = -1
     found.taken[:] = False
-    found.closed[:] = False
-    found.barred[:] = False
-    clear_lists(g, field)
-    k = 0
+    found.open[:] = found.valid
+    found.free[:] = found.valid
+    found.since[:] = 0
+    lay_out(latency, fields)
+    k, width = 0, g.width + 2 * g.pad
     for step in range(rule.steps):
-        if step == 0:
-            sort_inputs(latency, 0, min(EARLY, rule.steps), field)
-        if step == EARLY:
-            sort_inputs(latency, EARLY, rule.steps, field)
-        append_inputs(g, field, field.start[step], field.start[step + 1])
-        n = fire_step(latency, g, synapses, rule.threshold, step, field, found)
+        advance(g, step, fields)
+        n = fire_step(latency, g, synapses, rule.threshold, step, fields, found)
         while k < len(winners):
-            best = best_candidate(latency, g, synapses, step, field, found, n)
+            best = best_candidate(latency, g, synapses, step, found, n)
             if best < 0:
                 break
-            m, place = found.map[best], found.place[best]
-            winners[k, 0], winners[k, 1], winners[k, 2], winners[k, 3] = (
-                m,
-                place // g.cols,
-                place % g.cols,
-                step,
-            )
+            m, cell = found.map[best], found.cell[best]
+            winners[k, 0], winners[k, 1], winners[k, 2], winners[k, 3] = m, cell // width, cell % width, step
             found.taken[m] = True
-            bar(g, place, rule.radius, found)
+            bar(g, cell, rule.radius, found)
             k += 1
-        if k == len(winners) or found.closed.all():
+        if k == len(winners) or not found.open.any():
             break
     return k
 
@@ -327,11 +355,11 @@ def learn(
     ``rates`` float32 (2,) and ``seen`` int64 (1,) go on from call to call; ``winners`` int16 (N, k, 3) and
     ``history`` float64 (N, 2), the rates used for each image, are written.
     """
-    field = make_field(g, rule.steps)
+    fields = make_fields(g, rule.steps)
     found = make_candidates(g)
     chosen = np.empty((winners.shape[1], 4), np.int64)
     for n in range(len(latencies)):
-        count = find_winners(latencies[n], g, synapses, rule, field, found, chosen)
+        count = find_winners(latencies[n], g, synapses, rule, fields, found, chosen)
         seen[0] += 1
         if seen[0] == schedule.period:
             seen[0] = 0

@@ -137,8 +137,11 @@ def test_a_batch_is_its_images_one_by_one(case):
 # --- competition and STDP -----------------------------------------------------------------------------------
 
 
-@settings(quick, max_examples=60)
-@given(cases(images=4, channels=8, maps=36, largest=6, kernel=5), st.sampled_from(RULES))
+WIDE = cases(images=3, fewest=16, channels=24, maps=12, largest=9, kernel=4)  # fields of several words
+
+
+@settings(quick, max_examples=80)
+@given(cases(images=4, channels=8, maps=36, largest=6, kernel=5) | WIDE, st.sampled_from(RULES))
 def test_winners_rates_and_weights_of_stdp(case, rule):
     expected = plain.learn_stdp(case, rule)
     layer, rates, seen = threshold_layer(case), rates_of(rule), np.zeros(1, np.int64)

@@ -69,13 +69,13 @@ def draw_latencies(rng, shape, steps, silent):
 
 
 @st.composite
-def cases(draw, *, images=1, kinds=KINDS, signed=False, channels=40, maps=70, largest=8, kernel=7):
+def cases(draw, *, images=1, kinds=KINDS, signed=False, fewest=1, channels=40, maps=70, largest=8, kernel=7):
     """A random layer whose threshold is often exactly one of its potentials."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     k, pad = draw(st.integers(1, kernel)), draw(st.integers(0, 3))
     least = max(1, k - 2 * pad)
     height, width = (draw(st.integers(least, max(largest, least))) for _ in range(2))
-    c, m = draw(st.integers(1, channels)), draw(st.integers(1, maps))
+    c, m = draw(st.integers(fewest, channels)), draw(st.integers(1, maps))
     steps = draw(st.sampled_from([1, 2, 4, 15]))
     seen = draw_latencies(
         rng, (images, c, height, width), steps, draw(st.sampled_from([0.3, 0.8, 0.97, 1.0]))
