@@ -1,6 +1,7 @@
 """The studies of neurons as commands, on next to nothing: they run, write what they promise, and go on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,9 +108,18 @@ def test_noise_flips_and_is_drawn_anew(monkeypatch):
 
 
 def test_single_spike_study_goes_on_epoch_by_epoch(monkeypatch, tmp_path, forbidden):
-    task = single_spike.Task("Tiny", lambda _: (arrays(), arrays(12)), 6, 99.0, 99.5)
+    task = single_spike.Task("Tiny", lambda name, setting: (arrays(), arrays(12)), 6, 99.0, 99.5)
     monkeypatch.setattr(single_spike, "TASKS", {"tiny": task})
-    common = ["--tasks", "tiny", "--out", str(tmp_path), "--states", str(tmp_path / "states")]
+    common = [
+        "--tasks",
+        "tiny",
+        "--setting",
+        "chosen",
+        "--out",
+        str(tmp_path),
+        "--states",
+        str(tmp_path / "states"),
+    ]
     single_spike.main([*common, "--epochs", "1"])
     first = json.loads((tmp_path / "single_spike.json").read_text())["rows"]
     single_spike.main([*common, "--epochs", "2"])
@@ -119,9 +129,11 @@ def test_single_spike_study_goes_on_epoch_by_epoch(monkeypatch, tmp_path, forbid
     forbidden(single_spike.GradientEngine, "fit_phase")
     single_spike.main([*common, "--epochs", "2"])
     table = (tmp_path / "single_spike.md").read_text()
-    assert "| Tiny | convolutional | - | not run | - | 99.5 |" in table
+    assert "| Tiny | - | convolutional | - | not run | - | 99.5 |" in table
+    faster = replace(single_spike.SETTINGS["chosen"], lr=0.1)
+    monkeypatch.setitem(single_spike.SETTINGS, "chosen", faster)
     with pytest.raises(UserError, match="lr"):
-        single_spike.main([*common, "--epochs", "2", "--lr", "0.1"])
+        single_spike.main([*common, "--epochs", "2"])
 
 
 def test_biological_features_are_the_published_ones(monkeypatch, tmp_path):
