@@ -22,6 +22,9 @@ Shifted = Callable[
     [np.ndarray, int, int], np.ndarray
 ]  # of training images, so many rows down and columns right
 
+CROWD = 2000  # a machine's time grows with the square of what it sees
+CACHE = 800  # megabytes of a machine's kernel that are kept while it is fitted
+
 
 class Shown(NamedTuple):
     """What a classifier is fitted to: components float32 (N, D), classes as numbers 0..P-1 (N,), P, shifted ones."""
@@ -92,7 +95,8 @@ class KernelSVM(Classifier):
     gamma is 1 / (D * variance of all components), as scikit-learn's "scale". A pair's machine votes for one of its
     classes; among classes of equally many votes the sum of their margins decides. With ``shifts`` the support vectors'
     images are shifted by so many pixels in each of four directions and the machines fitted anew, to these and them
-    (virtual support vectors: DeCoste & Schoelkopf 2002).
+    (virtual support vectors: DeCoste & Schoelkopf 2002). A machine sees those of all machines in its two classes, or
+    only its own where these are very many.
     """
 
     components: int = 200
@@ -102,30 +106,29 @@ class KernelSVM(Classifier):
     def _fit(self, shown: Shown, seed: int, threads: int) -> Arrays:
         seen, numbers = shown.seen, shown.numbers
         gamma = 1 / (seen.shape[1] * max(float(seen.var(dtype=np.float64)), 1e-12))
-        used, learnt = self._machines(seen, numbers, shown.classes, gamma, threads)
+        pairs = list(combinations(range(shown.classes), 2))
+
+        def machines(parts: list[np.ndarray]) -> list[Machine]:
+            with ThreadPoolExecutor(threads) as pool:  # libsvm leaves Python's lock alone
+                return list(pool.map(lambda rows: _machine(seen, numbers, rows, self.cost, gamma), parts))
+
+        found = machines([np.flatnonzero(np.isin(numbers, pair)) for pair in pairs])
         if self.shifts:
-            d = self.shifts
+            d, used = self.shifts, _used(found)
             moved = [shown.again(used, *move) for move in ((0, d), (d, 0), (0, -d), (-d, 0))]
             seen, numbers = np.concatenate([seen[used], *moved]), np.tile(numbers[used], 5)
-            used, learnt = self._machines(seen, numbers, shown.classes, gamma, threads)
-        return {"support": seen[used], "gamma": np.array(gamma), **learnt}
-
-    def _machines(
-        self, seen: np.ndarray, numbers: np.ndarray, classes: int, gamma: float, threads: int
-    ) -> tuple[np.ndarray, Arrays]:
-        """Rows of the support vectors, their weights (S, Q) and the offsets (Q,) of all pairs' machines."""
-        pairs = list(combinations(range(classes), 2))
-
-        def machine(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, float]:
-            return _machine(seen, numbers, np.flatnonzero(np.isin(numbers, pair)), self.cost, gamma)
-
-        with ThreadPoolExecutor(threads) as pool:  # libsvm leaves Python's lock alone
-            machines = list(pool.map(machine, pairs))
-        used = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _, _ in machines)]))
+            copies = len(used) * np.arange(5)[:, None]
+            near = [
+                _near(numbers[: len(used)], pair, np.searchsorted(used, machine.support))
+                for pair, machine in zip(pairs, found, strict=True)
+            ]
+            found = machines([(rows + copies).ravel() for rows in near])
+        used = _used(found)
         weights = np.zeros((len(used), len(pairs)), np.float32)
-        for pair, (support, coefficients, _) in enumerate(machines):
-            weights[np.searchsorted(used, support), pair] = coefficients
-        return used, {"weights": weights, "offsets": np.array([m[2] for m in machines], np.float32)}
+        for pair, machine in enumerate(found):
+            weights[np.searchsorted(used, machine.support), pair] = machine.coefficients
+        offsets = np.array([machine.offset for machine in found], np.float32)
+        return {"support": seen[used], "gamma": np.array(gamma), "weights": weights, "offsets": offsets}
 
     def _scores(self, arrays: Arrays, seen: np.ndarray) -> np.ndarray:
         """Votes, and less than half a vote by the sum of margins, as a share of what there is to win."""
@@ -153,14 +156,30 @@ def kernel(a: np.ndarray, b: np.ndarray, gamma: float) -> np.ndarray:
     return np.exp(out, out=out)
 
 
-def _machine(
-    seen: np.ndarray, numbers: np.ndarray, rows: np.ndarray, cost: float, gamma: float
-) -> tuple[np.ndarray, np.ndarray, float]:
+class Machine(NamedTuple):
     """One pair's machine: rows of its support vectors, their coefficients, the offset; above 0 the second class."""
+
+    support: np.ndarray
+    coefficients: np.ndarray
+    offset: float
+
+
+def _machine(seen: np.ndarray, numbers: np.ndarray, rows: np.ndarray, cost: float, gamma: float) -> Machine:
     from sklearn.svm import SVC
 
-    svc = SVC(C=cost, gamma=gamma, cache_size=200).fit(seen[rows].astype(np.float64), numbers[rows])
-    return rows[svc.support_], svc.dual_coef_[0], float(svc.intercept_[0])
+    svc = SVC(C=cost, gamma=gamma, cache_size=CACHE).fit(seen[rows].astype(np.float64), numbers[rows])
+    return Machine(rows[svc.support_], svc.dual_coef_[0], float(svc.intercept_[0]))
+
+
+def _near(numbers: np.ndarray, pair: tuple[int, int], own: np.ndarray) -> np.ndarray:
+    """Support vectors that a pair's machine is fitted to anew: of classes ``numbers``, the rows ``own`` are its own."""
+    of_both = np.flatnonzero(np.isin(numbers, pair))
+    return own if len(of_both) > CROWD else of_both
+
+
+def _used(machines: list[Machine]) -> np.ndarray:
+    """Rows that are support vectors of some machine."""
+    return np.unique(np.concatenate([np.empty(0, np.int64), *(machine.support for machine in machines)]))
 
 
 @dataclass(frozen=True)
