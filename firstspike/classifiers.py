@@ -18,21 +18,25 @@ from firstspike import components
 from firstspike.errors import UserError
 
 Arrays = dict[str, np.ndarray]
-Shifted = Callable[
-    [np.ndarray, int, int], np.ndarray
-]  # of training images, so many rows down and columns right
+Shifted = Callable[[np.ndarray, int, int], np.ndarray]  # of training images: rows down, columns right
+Share = Callable[[float], None]  # what is told how much of the work is done
 
 CROWD = 2000  # a machine's time grows with the square of what it sees
+FIRST_FIT = 0.3  # of the work, where machines are fitted anew
 CACHE = 800  # megabytes of a machine's kernel that are kept while it is fitted
 
 
 class Shown(NamedTuple):
-    """What a classifier is fitted to: components float32 (N, D), classes as numbers 0..P-1 (N,), P, shifted ones."""
+    """What a classifier is fitted to: components float32 (N, D), classes as numbers 0..P-1 (N,), P, shifted ones.
+
+    ``tell`` is told how far it is.
+    """
 
     seen: np.ndarray
     numbers: np.ndarray
     classes: int
     again: Shifted
+    tell: Share
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Classifier:
         seed: int,
         threads: int,
         shifted: Shifted | None = None,
+        tell: Share = lambda share: None,
     ) -> Arrays:
         """What is learnt from ranks uint8 (N, F) with labels (N,); ``shifted`` gives ranks of shifted images."""
         mean, basis = components.fit(ranks, self.table(steps), self.components)
@@ -67,7 +72,7 @@ class Classifier:
                 raise UserError("option shifts: there are no images to shift here: take 0")
             return seen(shifted(rows, down, right))
 
-        learnt = self._fit(Shown(seen(ranks), numbers, len(classes), again), seed, threads)
+        learnt = self._fit(Shown(seen(ranks), numbers, len(classes), again, tell), seed, threads)
         return {"mean": mean, "basis": basis, "classes": classes.astype(np.int64), **learnt}
 
     def scores(self, arrays: Arrays, ranks: np.ndarray, *, steps: int, classes: int) -> np.ndarray:
@@ -108,11 +113,17 @@ class KernelSVM(Classifier):
         gamma = 1 / (seen.shape[1] * max(float(seen.var(dtype=np.float64)), 1e-12))
         pairs = list(combinations(range(shown.classes), 2))
 
-        def machines(parts: list[np.ndarray]) -> list[Machine]:
+        def machines(parts: list[np.ndarray], begun: float, share: float) -> list[Machine]:
+            work = np.cumsum([float(len(rows)) ** 2 for rows in parts])
+            found = []
             with ThreadPoolExecutor(threads) as pool:  # libsvm leaves Python's lock alone
-                return list(pool.map(lambda rows: _machine(seen, numbers, rows, self.cost, gamma), parts))
+                for machine in pool.map(lambda rows: _machine(seen, numbers, rows, self.cost, gamma), parts):
+                    shown.tell(begun + share * work[len(found)] / work[-1])
+                    found.append(machine)
+            return found
 
-        found = machines([np.flatnonzero(np.isin(numbers, pair)) for pair in pairs])
+        first = FIRST_FIT if self.shifts else 1.0
+        found = machines([np.flatnonzero(np.isin(numbers, pair)) for pair in pairs], 0.0, first)
         if self.shifts:
             d, used = self.shifts, _used(found)
             moved = [shown.again(used, *move) for move in ((0, d), (d, 0), (0, -d), (-d, 0))]
@@ -122,7 +133,7 @@ class KernelSVM(Classifier):
                 _near(numbers[: len(used)], pair, np.searchsorted(used, machine.support))
                 for pair, machine in zip(pairs, found, strict=True)
             ]
-            found = machines([(rows + copies).ravel() for rows in near])
+            found = machines([(rows + copies).ravel() for rows in near], first, 1 - first)
         used = _used(found)
         weights = np.zeros((len(used), len(pairs)), np.float32)
         for pair, machine in enumerate(found):
@@ -192,7 +203,7 @@ class LinearClassifier(Classifier):
         from scipy.sparse import csr_matrix
         from sklearn.svm import LinearSVC
 
-        seen, numbers, classes, _ = shown
+        seen, numbers, classes = shown.seen, shown.numbers, shown.classes
         if classes < 2:
             return {"weights": np.zeros((seen.shape[1], 1), np.float32), "offsets": np.ones(1, np.float32)}
         svc = LinearSVC(C=self.cost, dual=len(seen) < seen.shape[1], random_state=seed)

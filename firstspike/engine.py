@@ -190,6 +190,7 @@ class Engine(Network):
                 seed=self.seed,
                 threads=self.workers,
                 shifted=source and shifted,
+                tell=lambda share: tell(int(share * len(order)), 0, 0),
             )
         return _answered(self.answers_from(phase, shown), told, name, record, tell)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from firstspike.classifiers import Arrays, Shifted
+from firstspike.classifiers import Arrays, Share, Shifted
 from firstspike.errors import UserError
 from firstspike.layers import Readout, Shape
 
@@ -27,8 +27,12 @@ class ReadoutLayer:
         seed: int,
         threads: int,
         shifted: Shifted | None = None,
+        tell: Share = lambda share: None,
     ) -> None:
-        """Learn from latencies uint8 (N, C, H, W) with labels (N,); ``shifted`` gives those of shifted images."""
+        """Learn from latencies uint8 (N, C, H, W) with labels (N,); ``shifted`` gives those of shifted images.
+
+        ``tell`` is told how much of the work is done.
+        """
 
         def moved(rows: np.ndarray, down: int, right: int) -> np.ndarray:
             return ranks(shifted(rows, down, right), steps)
@@ -40,6 +44,7 @@ class ReadoutLayer:
             seed=seed,
             threads=threads,
             shifted=shifted and moved,
+            tell=tell,
         )
 
     def scores(self, latencies: np.ndarray, *, steps: int, group: int) -> np.ndarray:

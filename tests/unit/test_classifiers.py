@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 
-from firstspike import components
+from firstspike import classifiers, components
 from firstspike.classifiers import CLASSIFIERS, KernelSVM, LinearClassifier, Neighbours
 from firstspike.errors import UserError
 from firstspike.latencies import shift
@@ -179,6 +179,44 @@ def test_support_vectors_are_shown_again_shifted():
     far = np.abs(support[:, None] - every[None]).max(axis=2)
     assert far.min(axis=1).max() < 1e-5
     assert (far[:, 60:].min(axis=1) < far[:, :60].min(axis=1)).any()
+
+
+def still(rows, down, right):
+    """Images that look the same wherever they are moved."""
+    return RANKS[TRAIN][rows]
+
+
+def test_machines_of_crowded_classes_see_their_own_support_vectors_alone(monkeypatch):
+    """What is shown again unmoved changes no answer, so only its number tells what a machine saw."""
+    sizes = {}
+    for crowd in (0, 2000):
+        monkeypatch.setattr(classifiers, "CROWD", crowd)
+        sizes[crowd] = []
+        fitted = classifiers._machine
+        monkeypatch.setattr(
+            classifiers, "_machine", lambda *a, crowd=crowd, f=fitted: sizes[crowd].append(len(a[2])) or f(*a)
+        )
+        KernelSVM(components=10, shifts=1).fit(
+            RANKS[TRAIN], LABELS[TRAIN], steps=STEPS, seed=0, threads=1, shifted=still
+        )
+        monkeypatch.setattr(classifiers, "_machine", fitted)
+    own, all_ = np.array(sizes[0]), np.array(sizes[2000])
+    np.testing.assert_array_equal(own[:6], all_[:6])
+    assert (own[6:] <= all_[6:]).all()
+    assert own[6:].sum() < all_[6:].sum()
+    assert (own % 5 == 0)[6:].all()
+
+
+@pytest.mark.parametrize("shifts", [0, 1])
+def test_fitting_machines_tells_how_far_it_is(shifts):
+    told = []
+    KernelSVM(components=10, shifts=shifts).fit(
+        RANKS[TRAIN], LABELS[TRAIN], steps=STEPS, seed=0, threads=2, shifted=still, tell=told.append
+    )
+    assert told == sorted(told)
+    assert told[0] > 0
+    assert told[-1] == pytest.approx(1)
+    assert len(told) == 6 * (1 + shifts)
 
 
 def test_shifts_need_the_images():
