@@ -3,13 +3,12 @@
 Legend: C channels, H, W input size, K kernel, M maps, L lanes (M padded to whole blocks), R, Q output rows and columns,
 P = R * Q positions, F = K * K * C fan-in, T steps.
 
-The inputs of an image are taken in time order, and each is appended to the list of every position that sees it; a
-position then adds the weights of its list for all maps at once. Potentials are **screened** in integers,
-``round(weight * scale)``: such a sum does not depend on the order of its inputs, and its error is bounded by the summed
-rounding errors of a map. The scale is a power of two as large as int32 allows, so that large weights are represented
-exactly and only small ones are rounded. Where the bound leaves a comparison open the potential is summed again in
-float64, and where two such sums are too near for their order of summation not to matter, in the fixed order (channel,
-row, column). So every threshold, inhibition and winner is decided as float64 decides it.
+Only inputs that fire are looked at: in lists of what each position sees (``lists.py``), or as bits (``fields.py``).
+Potentials are **screened** in integers, ``round(weight * scale)``: such a sum does not depend on the order of its
+inputs, and its error is bounded by the summed rounding errors of a map. The scale is a power of two as large as int32
+allows, so that large weights are represented exactly and only small ones are rounded. Where the bound leaves a
+comparison open the potential is summed again in float64, in the fixed order (channel, row, column). So every threshold,
+inhibition and winner is decided as float64 decides it.
 """
 
 from typing import NamedTuple
@@ -62,48 +61,6 @@ class Plasticity(NamedTuple):
     stabilise: bool
 
 
-class Field(NamedTuple):
-    """Scratch memory of one image in one layer; nothing in it outlives the image."""
-
-    codes: np.ndarray  # int64 (C * H * W,) every input, packed: channel << 24 | row << 12 | column
-    active: np.ndarray  # int64 (C * H * W + 1,) flat indices of the inputs that fire
-    order: np.ndarray  # int64 (C * H * W + 1,) codes of those in time order
-    start: np.ndarray  # int64 (T + 2,) where each step begins in `order`
-    lists: np.ndarray  # uint16 (P * F,) screen rows of the inputs of each position, in time order
-    end: np.ndarray  # int64 (P,) end of each position's list
-    summed: np.ndarray  # int64 (P,) end of the part that is in the sums
-    sums: np.ndarray  # int32 (L / 32 * P * 32,) screened potentials, block after block of 32 maps
-
-
-@compiled
-def pack_inputs(g: Geometry, codes: np.ndarray) -> None:
-    """The inputs of a layer in flat order, packed as channel << 24 | row << 12 | column."""
-    n = 0
-    for c in range(g.channels):
-        for y in range(g.height):
-            for x in range(g.width):
-                codes[n] = c << 24 | y << 12 | x
-                n += 1
-
-
-@compiled
-def make_field(g: Geometry, steps: int) -> Field:
-    """Allocate the scratch memory of a layer."""
-    inputs, places = g.channels * g.height * g.width + 1, g.rows * g.cols
-    codes = np.empty(inputs - 1, np.int64)
-    pack_inputs(g, codes)
-    return Field(
-        codes,
-        np.empty(inputs, np.int64),
-        np.empty(inputs, np.int64),
-        np.empty(steps + 2, np.int64),
-        np.empty(places * g.kernel * g.kernel * g.channels, np.uint16),
-        np.empty(places, np.int64),
-        np.empty(places, np.int64),
-        np.empty(places * g.lanes, np.int32),
-    )
-
-
 @compiled
 def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
     """Write map m's weights into the screen and widen the bounds to hold them; False if they don't fit the scale."""
@@ -142,72 +99,6 @@ def screen_all(g: Geometry, synapses: Synapses) -> None:
 
 
 @compiled
-def sort_inputs(latency: np.ndarray, first: int, last: int, field: Field) -> None:
-    """Counting sort of the inputs that fire from step `first` to before `last`.
-
-    They stand in ``field.order``, those of step t at ``start[t] : start[t + 1]``. Eight silent inputs are passed over
-    at once.
-    """
-    flat = latency.reshape(-1)
-    codes, active, order, start = field.codes, field.active, field.order, field.start
-    words = flat[: flat.size // 8 * 8].view(np.uint64)
-    n = 0
-    for word in range(words.size):
-        if words[word] != ALL_SILENT:
-            for index in range(8 * word, 8 * word + 8):
-                active[n] = index
-                n += first <= flat[index] < last
-    for index in range(8 * words.size, flat.size):
-        active[n] = index
-        n += first <= flat[index] < last
-    start[:] = 0
-    for e in range(n):
-        start[flat[active[e]] + 2] += 1
-    for t in range(2, start.size):
-        start[t] += start[t - 1]
-    for e in range(n):
-        t = flat[active[e]] + 1
-        order[start[t]] = codes[active[e]]
-        start[t] += 1
-
-
-@compiled
-def clear_lists(g: Geometry, field: Field) -> None:
-    """Empty every position's list."""
-    fan_in = g.kernel * g.kernel * g.channels
-    for place in range(g.rows * g.cols):
-        field.end[place] = place * fan_in
-        field.summed[place] = place * fan_in
-
-
-@compiled
-def append_inputs(g: Geometry, field: Field, first: int, last: int) -> None:
-    """Append the inputs ``order[first:last]`` to the list of every position that sees them."""
-    lists, end, order = field.lists, field.end, field.order
-    channels, pad, kernel, rows, cols = g.channels, g.pad, g.kernel, g.rows, g.cols
-    for e in range(first, last):
-        code = order[e]
-        c, y, x = code >> 24, (code >> 12 & 4095) + pad, (code & 4095) + pad
-        left, right = max(0, x - kernel + 1), min(cols, x + 1)
-        for r in range(max(0, y - kernel + 1), min(rows, y + 1)):
-            row = ((y - r) * kernel + x - left) * channels + c
-            for place in range(r * cols + left, r * cols + right):
-                lists[end[place]] = row
-                end[place] += 1
-                row -= channels
-
-
-@compiled
-def tally(g: Geometry, synapses: Synapses, field: Field, m: int, place: int) -> float:
-    """Potential of one neuron in float64, summed in the order of its list: right to within ``DOUBT``."""
-    weights, index = synapses.weight[m].ravel(), synapses.index
-    total = 0.0
-    for e in range(place * weights.size, field.summed[place]):
-        total += weights[index[field.lists[e]]]
-    return total
-
-
-@compiled
 def certify(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, place: int, step: int) -> float:
     """Potential of one neuron at `step` in float64, summed in the fixed order (channel, row, column)."""
     top, left = place // g.cols - g.pad, place % g.cols - g.pad
@@ -220,21 +111,3 @@ def certify(latency: np.ndarray, g: Geometry, weight: np.ndarray, m: int, place:
                 if latency[c, top + i, left + j] <= step:
                     total += weight[m, c, i, j]
     return total
-
-
-@compiled
-def exceeds(
-    latency: np.ndarray,
-    g: Geometry,
-    synapses: Synapses,
-    field: Field,
-    m: int,
-    place: int,
-    step: int,
-    threshold: float,
-) -> bool:
-    """Whether a neuron's potential is larger than the threshold, decided in float64."""
-    potential = tally(g, synapses, field, m, place)
-    if abs(potential - threshold) < DOUBT:
-        potential = certify(latency, g, synapses.weight, m, place, step)
-    return potential > threshold

@@ -10,15 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firstspike.kernels.cells import CELLS, add_cells, count_at_most, list_ones, pack_at_most
 from firstspike.kernels.conv import ALL_SILENT, Geometry
 from firstspike.kernels.jit import compiled
-from firstspike.kernels.vector import (
-    CELLS,
-    add_cells,
-    count_at_most,
-    list_ones,
-    pack_at_most,
-)
 
 WORD = 64
 SILENT = 255

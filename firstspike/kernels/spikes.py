@@ -4,17 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.conv import (
-    Field,
-    Geometry,
-    Synapses,
-    append_inputs,
-    clear_lists,
-    exceeds,
-    make_field,
-    sort_inputs,
-)
+from firstspike.kernels.conv import Geometry, Synapses
 from firstspike.kernels.jit import compiled
+from firstspike.kernels.lists import InputLists, append_inputs, clear_lists, exceeds, make_lists, sort_inputs
 from firstspike.kernels.vector import LANES, add_rows, count_at_least, fill_lanes, mark_above, take_lower
 
 SILENT = 255
@@ -54,7 +46,7 @@ def mark_doubtful(
     latency: np.ndarray,
     g: Geometry,
     synapses: Synapses,
-    field: Field,
+    seen: InputLists,
     marks: np.ndarray,
     block: int,
     place: int,
@@ -66,8 +58,8 @@ def mark_doubtful(
     """Decide in float64 the neurons of a block whose screened potential lies in ``(low, high]``."""
     at = (block * g.rows * g.cols + place) * LANES
     for lane in range(min(LANES, g.maps - block * LANES)):
-        doubtful = low < field.sums[at + lane] <= high and marks[at + lane] > step
-        if doubtful and exceeds(latency, g, synapses, field, block * LANES + lane, place, step, threshold):
+        doubtful = low < seen.sums[at + lane] <= high and marks[at + lane] > step
+        if doubtful and exceeds(latency, g, synapses, seen, block * LANES + lane, place, step, threshold):
             marks[at + lane] = step
 
 
@@ -77,7 +69,7 @@ def fire_block(
     g: Geometry,
     synapses: Synapses,
     threshold: float,
-    field: Field,
+    seen: InputLists,
     spread: Spread,
     used: tuple[int, int],
     block: int,
@@ -86,7 +78,7 @@ def fire_block(
 
     Arrays are taken out of their tuples once: doing so counts references, which costs more than a position's sums.
     """
-    screen, lists, summed, sums = synapses.screen, field.lists, field.summed, field.sums
+    screen, lists, summed, sums = synapses.screen, seen.lists, seen.summed, seen.sums
     stops, marks = spread.stops, spread.marks
     ceiling, slack = synapses.bounds
     border = np.int64(np.floor(threshold * synapses.scale[0]))
@@ -117,7 +109,7 @@ def fire_block(
                         latency,
                         g,
                         synapses,
-                        field,
+                        seen,
                         marks,
                         block,
                         place,
@@ -169,20 +161,20 @@ def spread_spikes(
     threshold: float,
     steps: int,
     window: Window,
-    field: Field,
+    seen: InputLists,
     spread: Spread,
     out: np.ndarray,
 ) -> None:
     """Latencies (C, H, W) of one image to the pooled latencies (M, rows, cols) of the layer's first spikes."""
-    sort_inputs(latency, 0, steps, field)
-    clear_lists(g, field)
+    sort_inputs(latency, steps, seen)
+    clear_lists(g, seen)
     for step in range(steps):
-        append_inputs(g, field, field.start[step], field.start[step + 1])
-        spread.stops[step] = field.end
+        append_inputs(g, seen, seen.start[step], seen.start[step + 1])
+        spread.stops[step] = seen.end
     fill_lanes(spread.marks, 0, spread.marks.size, SILENT)
     used = used_part(g, window)
     for block in range(g.lanes // LANES):
-        fire_block(latency, g, synapses, threshold, field, spread, used, block)
+        fire_block(latency, g, synapses, threshold, seen, spread, used, block)
         pool_block(g, window, spread.marks, spread.pooled, block * g.rows * g.cols, block * LANES, out)
 
 
@@ -197,6 +189,6 @@ def propagate(
     out: np.ndarray,
 ) -> None:
     """Latencies (N, C, H, W) of a layer's input to the pooled latencies (N, M, rows, cols) of its first spikes."""
-    field, spread = make_field(g, steps), make_spread(g, steps)
+    seen, spread = make_lists(g, steps), make_spread(g, steps)
     for n in range(len(latencies)):
-        spread_spikes(latencies[n], g, synapses, threshold, steps, window, field, spread, out[n])
+        spread_spikes(latencies[n], g, synapses, threshold, steps, window, seen, spread, out[n])

@@ -14,11 +14,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 32  # lanes of a block: two 512-bit registers of int32, or four of 256 bits
-CELLS = 32  # cells of a block: a 512-bit register of 16-bit counts
 _REGISTER = 16  # lanes of a register
-_LANE = ir.IntType(32)
-_INDEX = ir.IntType(64)
-_SUMS = ir.VectorType(_LANE, _REGISTER)
+LANE = ir.IntType(32)
+INDEX = ir.IntType(64)
+_SUMS = ir.VectorType(LANE, _REGISTER)
 _LOWEST = -(2**31)
 
 
@@ -27,20 +26,21 @@ def padded(maps: int) -> int:
     return -(-maps // LANES) * LANES
 
 
-def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+def data_of(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """Pointer to an array's first entry."""
     return context.make_array(array_type)(context, builder, array).data
 
 
 def _registers(builder: Any, pointer: Any, start: Any, vector: Any, width: int) -> list[Any]:
     """Pointers to the registers that hold `width` lanes, `start` lanes behind a pointer."""
     first = builder.bitcast(builder.gep(pointer, [start]), vector.as_pointer())
-    return [builder.gep(first, [_INDEX(v)]) for v in range(width // _REGISTER)]
+    return [builder.gep(first, [INDEX(v)]) for v in range(width // _REGISTER)]
 
 
 @contextmanager
 def _blocks(builder: Any, lanes: Any) -> Iterator[Any]:
     """Loop over the blocks of a row; gives the first lane of each."""
-    with cgutils.for_range_slice(builder, _INDEX(0), lanes, _INDEX(LANES)) as (start, _):
+    with cgutils.for_range_slice(builder, INDEX(0), lanes, INDEX(LANES)) as (start, _):
         yield start
 
 
@@ -68,19 +68,19 @@ def add_rows(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, at, table, start, entries, begin, end = arguments
-        targets = _registers(builder, _data(context, builder, signature.args[0], sums), at, _SUMS, LANES)
-        table = builder.gep(_data(context, builder, signature.args[2], table), [start])
-        entries = builder.gep(_data(context, builder, signature.args[4], entries), [begin])
+        targets = _registers(builder, data_of(context, builder, signature.args[0], sums), at, _SUMS, LANES)
+        table = builder.gep(data_of(context, builder, signature.args[2], table), [start])
+        entries = builder.gep(data_of(context, builder, signature.args[4], entries), [begin])
         totals = [cgutils.alloca_once_value(builder, builder.load(target, align=4)) for target in targets]
         with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
-            row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
-            sources = _registers(builder, table, builder.mul(row, _INDEX(LANES)), _SUMS, LANES)
+            row = builder.zext(builder.load(builder.gep(entries, [loop.index])), INDEX)
+            sources = _registers(builder, table, builder.mul(row, INDEX(LANES)), _SUMS, LANES)
             for total, source in zip(totals, sources, strict=True):
                 builder.store(builder.add(builder.load(total), builder.load(source, align=4)), total)
         for total, target in zip(totals, targets, strict=True):
             builder.store(builder.load(total), target, align=4)
         largest = _larger(builder, *(builder.load(total) for total in totals))
-        return builder.sext(_reduce(builder, "smax", largest), _INDEX)
+        return builder.sext(_reduce(builder, "smax", largest), INDEX)
 
     flat = types.int64
     return flat(sums, flat, table, flat, entries, flat, flat), emit
@@ -88,13 +88,13 @@ def add_rows(
 
 def _splat32(builder: Any, value: Any) -> Any:
     """A register with the same int32 in every lane."""
-    element = builder.insert_element(_SUMS(ir.Undefined), value, _LANE(0))
+    element = builder.insert_element(_SUMS(ir.Undefined), value, LANE(0))
     return builder.shuffle_vector(element, _SUMS(ir.Undefined), _SUMS([0] * _REGISTER))
 
 
 def _splat(builder: Any, value: Any) -> Any:
     """A register with the same int64 value, as int32, in every lane."""
-    return _splat32(builder, builder.trunc(value, _LANE))
+    return _splat32(builder, builder.trunc(value, LANE))
 
 
 @intrinsic
@@ -103,14 +103,14 @@ def count_at_least(typing_context: Any, sums: Any, at: Any, lanes: Any, limit: A
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, at, lanes, limit = arguments
-        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
+        sums = builder.gep(data_of(context, builder, signature.args[0], sums), [at])
         limits = _splat(builder, limit)
         count = cgutils.alloca_once_value(builder, _SUMS([0] * _REGISTER))
         with _blocks(builder, lanes) as start:
             for source in _registers(builder, sums, start, _SUMS, LANES):
                 reached = builder.icmp_signed(">=", builder.load(source, align=4), limits)
                 builder.store(builder.sub(builder.load(count), builder.sext(reached, _SUMS)), count)
-        return builder.sext(_reduce(builder, "add", builder.load(count)), _INDEX)
+        return builder.sext(_reduce(builder, "add", builder.load(count)), INDEX)
 
     return types.int64(sums, types.int64, types.int64, types.int64), emit
 
@@ -121,8 +121,8 @@ def mark_above(typing_context: Any, marks: Any, sums: Any, at: Any, lanes: Any, 
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         marks, sums, at, lanes, limit, mark = arguments
-        marks = builder.gep(_data(context, builder, signature.args[0], marks), [at])
-        sums = builder.gep(_data(context, builder, signature.args[1], sums), [at])
+        marks = builder.gep(data_of(context, builder, signature.args[0], marks), [at])
+        sums = builder.gep(data_of(context, builder, signature.args[1], sums), [at])
         limits, new = _splat(builder, limit), _splat(builder, mark)
         with _blocks(builder, lanes) as start:
             targets, sources = (_registers(builder, array, start, _SUMS, LANES) for array in (marks, sums))
@@ -142,8 +142,8 @@ def take_lower(typing_context: Any, target: Any, at: Any, source: Any, start: An
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target, at, source, start, lanes = arguments
-        target = builder.gep(_data(context, builder, signature.args[0], target), [at])
-        source = builder.gep(_data(context, builder, signature.args[2], source), [start])
+        target = builder.gep(data_of(context, builder, signature.args[0], target), [at])
+        source = builder.gep(data_of(context, builder, signature.args[2], source), [start])
         with _blocks(builder, lanes) as lane:
             targets, sources = (_registers(builder, array, lane, _SUMS, LANES) for array in (target, source))
             for to, other in zip(targets, sources, strict=True):
@@ -160,7 +160,7 @@ def fill_lanes(typing_context: Any, sums: Any, at: Any, lanes: Any, value: Any) 
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, at, lanes, value = arguments
-        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
+        sums = builder.gep(data_of(context, builder, signature.args[0], sums), [at])
         values = _splat(builder, value)
         with _blocks(builder, lanes) as start:
             for target in _registers(builder, sums, start, _SUMS, LANES):
@@ -177,15 +177,15 @@ def _sum_bytes(
     half, byte = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(8), LANES)
     totals = [cgutils.alloca_once_value(builder, half([0] * LANES)) for _ in range(width // LANES)]
     with cgutils.for_range(builder, n) as loop:
-        row = builder.zext(builder.load(builder.gep(entries, [loop.index])), _INDEX)
+        row = builder.zext(builder.load(builder.gep(entries, [loop.index])), INDEX)
         first = builder.gep(table, [builder.add(builder.mul(row, lanes), start)])
         for v, total in enumerate(totals):
-            source = builder.bitcast(builder.gep(first, [_INDEX(v * LANES)]), byte.as_pointer())
+            source = builder.bitcast(builder.gep(first, [INDEX(v * LANES)]), byte.as_pointer())
             addend = builder.zext(builder.load(source, align=1), half)
             builder.store(builder.add(builder.load(total), addend), total)
-    full = ir.VectorType(_LANE, LANES)
+    full = ir.VectorType(LANE, LANES)
     for v, total in enumerate(totals):
-        first = builder.gep(sums, [builder.add(start, _INDEX(v * LANES))])
+        first = builder.gep(sums, [builder.add(start, INDEX(v * LANES))])
         target = builder.bitcast(first, full.as_pointer())
         widened = builder.zext(builder.load(total), full)
         builder.store(builder.add(builder.load(target, align=4), widened), target, align=4)
@@ -210,14 +210,14 @@ def add_bytes(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, at, table, base, lanes, entries, begin, end = arguments
-        sums = builder.gep(_data(context, builder, signature.args[0], sums), [at])
-        table = builder.gep(_data(context, builder, signature.args[2], table), [builder.mul(base, lanes)])
-        entries = builder.gep(_data(context, builder, signature.args[5], entries), [begin])
+        sums = builder.gep(data_of(context, builder, signature.args[0], sums), [at])
+        table = builder.gep(data_of(context, builder, signature.args[2], table), [builder.mul(base, lanes)])
+        entries = builder.gep(data_of(context, builder, signature.args[5], entries), [begin])
         n = builder.sub(end, begin)
-        done = _INDEX(0)
+        done = INDEX(0)
         for width in (4 * LANES, 2 * LANES, LANES):
-            last = builder.and_(lanes, _INDEX(-width))
-            with cgutils.for_range_slice(builder, done, last, _INDEX(width)) as (start, _):
+            last = builder.and_(lanes, INDEX(-width))
+            with cgutils.for_range_slice(builder, done, last, INDEX(width)) as (start, _):
                 _sum_bytes(builder, sums, table, lanes, entries, n, start, width)
             done = last
         return context.get_dummy_value()
@@ -238,25 +238,25 @@ def dot_counts(typing_context: Any, weights: Any, at: Any, counts: Any, start: A
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         weights, at, counts, start, n = arguments
-        weights = builder.gep(_data(context, builder, signature.args[0], weights), [at])
-        counts = builder.gep(_data(context, builder, signature.args[2], counts), [start])
+        weights = builder.gep(data_of(context, builder, signature.args[0], weights), [at])
+        counts = builder.gep(data_of(context, builder, signature.args[2], counts), [start])
         total = cgutils.alloca_once_value(builder, double([0.0] * _REGISTER))
-        with cgutils.for_range_slice(builder, _INDEX(0), n, _INDEX(_REGISTER)) as (lane, _):
+        with cgutils.for_range_slice(builder, INDEX(0), n, INDEX(_REGISTER)) as (lane, _):
             w = builder.load(builder.bitcast(builder.gep(weights, [lane]), single.as_pointer()), align=4)
             c = builder.load(builder.bitcast(builder.gep(counts, [lane]), byte.as_pointer()), align=1)
             product = builder.fpext(builder.fmul(w, builder.uitofp(c, single)), double)
             builder.store(builder.fadd(builder.load(total), product), total)
         lanes = builder.load(total)
-        result = builder.extract_element(lanes, _LANE(0))
+        result = builder.extract_element(lanes, LANE(0))
         for lane in range(1, _REGISTER):
-            result = builder.fadd(result, builder.extract_element(lanes, _LANE(lane)))
+            result = builder.fadd(result, builder.extract_element(lanes, LANE(lane)))
         return result
 
     flat = types.int64
     return types.float64(weights, flat, counts, flat, flat), emit
 
 
-def _counted(builder: Any, value: Any, name: str, *flags: Any) -> Any:
+def counted(builder: Any, value: Any, name: str, *flags: Any) -> Any:
     """An LLVM intrinsic that counts bits, of a word or of each lane."""
     kind = value.type
     suffix = f"v{kind.count}i32" if isinstance(kind, ir.VectorType) else f"i{kind.width}"
@@ -268,8 +268,9 @@ def _counted(builder: Any, value: Any, name: str, *flags: Any) -> Any:
     return builder.call(function, [value, *flags])
 
 
-def _as_index(builder: Any, value: Any) -> Any:
-    return value if value.type == _INDEX else builder.zext(value, _INDEX)
+def as_index(builder: Any, value: Any) -> Any:
+    """A word of at most 64 bits as int64."""
+    return value if value.type == INDEX else builder.zext(value, INDEX)
 
 
 @intrinsic
@@ -277,7 +278,7 @@ def count_ones(typing_context: Any, word: Any) -> Any:
     """How many bits of a uint32 or uint64 are set."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _as_index(builder, _counted(builder, arguments[0], "ctpop"))
+        return as_index(builder, counted(builder, arguments[0], "ctpop"))
 
     return types.int64(word), emit
 
@@ -287,128 +288,9 @@ def lowest_one(typing_context: Any, word: Any) -> Any:
     """The lowest bit that is set in a uint32 or uint64; as many as it has where none is."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _as_index(builder, _counted(builder, arguments[0], "cttz", ir.IntType(1)(0)))
+        return as_index(builder, counted(builder, arguments[0], "cttz", ir.IntType(1)(0)))
 
     return types.int64(word), emit
-
-
-def _vector_at(builder: Any, context: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Pointer to the vector that begins at an index of an array."""
-    return builder.bitcast(builder.gep(_data(context, builder, kind, array), [index]), vector.as_pointer())
-
-
-def _everywhere(builder: Any, vector: Any, value: Any) -> Any:
-    """A vector with the low bits of an int64 in every lane."""
-    element = builder.insert_element(vector(ir.Undefined), builder.trunc(value, vector.element), _LANE(0))
-    return builder.shuffle_vector(
-        element, vector(ir.Undefined), ir.VectorType(_LANE, vector.count)([0] * vector.count)
-    )
-
-
-_BYTES, _WORD_BITS = ir.VectorType(ir.IntType(8), 64), 64
-_MARKS = ir.VectorType(ir.IntType(1), CELLS)
-_CELL_BYTES, _CELLS = ir.VectorType(ir.IntType(8), CELLS), ir.VectorType(ir.IntType(16), CELLS)
-
-
-@intrinsic
-def pack_at_most(
-    typing_context: Any, words: Any, at: Any, values: Any, start: Any, n: Any, limit: Any
-) -> Any:
-    """Set the bits of n words to ``values[start:][: 64 * n] <= limit``; words uint64 from `at` on, values uint8."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, at, values, start, n, limit = arguments
-        words = builder.gep(_data(context, builder, signature.args[0], words), [at])
-        limits = _everywhere(builder, _BYTES, limit)
-        with cgutils.for_range(builder, n) as loop:
-            first = builder.add(start, builder.mul(loop.index, _INDEX(_WORD_BITS)))
-            row = builder.load(
-                _vector_at(builder, context, signature.args[2], values, first, _BYTES), align=1
-            )
-            bits = builder.bitcast(builder.icmp_unsigned("<=", row, limits), _INDEX)
-            builder.store(bits, builder.gep(words, [loop.index]))
-        return context.get_dummy_value()
-
-    flat = types.int64
-    return types.void(words, flat, values, flat, flat, flat), emit
-
-
-@intrinsic
-def count_at_most(
-    typing_context: Any, counts: Any, at: Any, values: Any, start: Any, n: Any, limit: Any
-) -> Any:
-    """``counts[at:][:n] += values[start:][:n] <= limit``; counts uint16, values uint8, n in whole blocks of cells."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        counts, at, values, start, n, limit = arguments
-        limits = _everywhere(builder, _CELL_BYTES, limit)
-        with cgutils.for_range_slice(builder, _INDEX(0), n, _INDEX(CELLS)) as (cell, _):
-            target = _vector_at(builder, context, signature.args[0], counts, builder.add(at, cell), _CELLS)
-            first = builder.add(start, cell)
-            source = _vector_at(builder, context, signature.args[2], values, first, _CELL_BYTES)
-            reached = builder.icmp_unsigned("<=", builder.load(source, align=1), limits)
-            total = builder.sub(builder.load(target, align=2), builder.sext(reached, _CELLS))
-            builder.store(total, target, align=2)
-        return context.get_dummy_value()
-
-    flat = types.int64
-    return types.void(counts, flat, values, flat, flat, flat), emit
-
-
-@intrinsic
-def add_cells(typing_context: Any, target: Any, at: Any, source: Any, start: Any, n: Any) -> Any:
-    """``target[at:][:n] += source[start:][:n]``, both uint16, n in whole blocks of cells."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, at, source, start, n = arguments
-        with cgutils.for_range_slice(builder, _INDEX(0), n, _INDEX(CELLS)) as (cell, _):
-            to, other = (
-                _vector_at(builder, context, kind, array, builder.add(first, cell), _CELLS)
-                for kind, array, first in (
-                    (signature.args[0], target, at),
-                    (signature.args[2], source, start),
-                )
-            )
-            builder.store(builder.add(builder.load(to, align=2), builder.load(other, align=2)), to, align=2)
-        return context.get_dummy_value()
-
-    flat = types.int64
-    return types.void(target, flat, source, flat, flat), emit
-
-
-@intrinsic
-def cells_above(typing_context: Any, counts: Any, at: Any, limit: Any) -> Any:
-    """The cells of ``counts[at:][:32]``, uint16, that are larger than a limit, as the bits of a uint32."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        counts, at, limit = arguments
-        row = builder.load(_vector_at(builder, context, signature.args[0], counts, at, _CELLS), align=2)
-        above = builder.icmp_unsigned(">", row, _everywhere(builder, _CELLS, limit))
-        return builder.bitcast(above, _LANE)
-
-    return types.uint32(counts, types.int64, types.int64), emit
-
-
-@intrinsic
-def list_ones(typing_context: Any, entries: Any, at: Any, word: Any, base: Any) -> Any:
-    """Write ``base +`` each bit that is set in a uint32 to ``entries[at:]``, uint16; returns how many there are.
-
-    All of ``entries[at:][:32]`` is written.
-    """
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        entries, at, word, base = arguments
-        target = _vector_at(builder, context, signature.args[0], entries, at, _CELLS)
-        marks = builder.bitcast(word, _MARKS)
-        kind = ir.FunctionType(_CELLS, [_CELLS, _MARKS, _CELLS])
-        compress = cgutils.get_or_insert_function(
-            builder.module, kind, f"llvm.experimental.vector.compress.v{CELLS}i16"
-        )
-        bits = builder.add(_CELLS(list(range(CELLS))), _everywhere(builder, _CELLS, base))
-        builder.store(builder.call(compress, [bits, marks, _CELLS(ir.Undefined)]), target, align=2)
-        return _as_index(builder, _counted(builder, word, "ctpop"))
-
-    return types.int64(entries, types.int64, types.uint32, types.int64), emit
 
 
 @intrinsic
@@ -423,18 +305,18 @@ def count_shared(
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         counts, seen, at, n, patterns, start = arguments
         kinds = signature.args
-        seen = builder.gep(_data(context, builder, kinds[1], seen), [at])
-        patterns = builder.gep(_data(context, builder, kinds[4], patterns), [start])
+        seen = builder.gep(data_of(context, builder, kinds[1], seen), [at])
+        patterns = builder.gep(data_of(context, builder, kinds[4], patterns), [start])
         totals = [
             cgutils.alloca_once_value(builder, _SUMS([0] * _REGISTER)) for _ in range(LANES // _REGISTER)
         ]
         with cgutils.for_range(builder, n) as loop:
             word = _splat32(builder, builder.load(builder.gep(seen, [loop.index])))
-            sources = _registers(builder, patterns, builder.mul(loop.index, _INDEX(LANES)), _SUMS, LANES)
+            sources = _registers(builder, patterns, builder.mul(loop.index, INDEX(LANES)), _SUMS, LANES)
             for total, source in zip(totals, sources, strict=True):
                 shared = builder.and_(builder.load(source, align=4), word)
-                builder.store(builder.add(builder.load(total), _counted(builder, shared, "ctpop")), total)
-        places = _registers(builder, _data(context, builder, kinds[0], counts), _INDEX(0), _SUMS, LANES)
+                builder.store(builder.add(builder.load(total), counted(builder, shared, "ctpop")), total)
+        places = _registers(builder, data_of(context, builder, kinds[0], counts), INDEX(0), _SUMS, LANES)
         for total, place in zip(totals, places, strict=True):
             builder.store(builder.load(total), place, align=4)
         return context.get_dummy_value()
@@ -445,11 +327,11 @@ def count_shared(
 
 def _reached(builder: Any, values: list[Any], limits: list[Any]) -> Any:
     """The lanes of a block whose values reach their limits, as the bits of a word."""
-    result = _LANE(0)
+    result = LANE(0)
     for v, (value, limit) in enumerate(zip(values, limits, strict=True)):
         reached = builder.icmp_signed(">=", builder.load(value, align=4), limit)
-        mask = builder.zext(builder.bitcast(reached, ir.IntType(_REGISTER)), _LANE)
-        result = builder.or_(result, builder.shl(mask, _LANE(v * _REGISTER)))
+        mask = builder.zext(builder.bitcast(reached, ir.IntType(_REGISTER)), LANE)
+        result = builder.or_(result, builder.shl(mask, LANE(v * _REGISTER)))
     return result
 
 
@@ -460,9 +342,11 @@ def lanes_reached(typing_context: Any, counts: Any, limits: Any, first: Any) -> 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         counts, limits, first = arguments
         counts = _registers(
-            builder, _data(context, builder, signature.args[0], counts), _INDEX(0), _SUMS, LANES
+            builder, data_of(context, builder, signature.args[0], counts), INDEX(0), _SUMS, LANES
         )
-        limits = _registers(builder, _data(context, builder, signature.args[1], limits), first, _SUMS, LANES)
+        limits = _registers(
+            builder, data_of(context, builder, signature.args[1], limits), first, _SUMS, LANES
+        )
         return _reached(builder, counts, [builder.load(limit, align=4) for limit in limits])
 
     return types.uint32(counts, limits, types.int64), emit
@@ -474,7 +358,7 @@ def lanes_at_least(typing_context: Any, sums: Any, at: Any, limit: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, at, limit = arguments
-        sums = _registers(builder, _data(context, builder, signature.args[0], sums), at, _SUMS, LANES)
+        sums = _registers(builder, data_of(context, builder, signature.args[0], sums), at, _SUMS, LANES)
         return _reached(builder, sums, [_splat(builder, limit)] * len(sums))
 
     return types.uint32(sums, types.int64, types.int64), emit

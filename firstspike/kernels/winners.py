@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firstspike.kernels.cells import CELLS, cells_above
 from firstspike.kernels.conv import Geometry, Plasticity, Synapses, certify, screen_all, screen_map
 from firstspike.kernels.fields import (
     WORD,
@@ -19,15 +20,7 @@ from firstspike.kernels.fields import (
     stride_of,
 )
 from firstspike.kernels.jit import compiled
-from firstspike.kernels.vector import (
-    CELLS,
-    LANES,
-    add_rows,
-    cells_above,
-    fill_lanes,
-    lanes_at_least,
-    lowest_one,
-)
+from firstspike.kernels.vector import LANES, add_rows, fill_lanes, lanes_at_least, lowest_one
 
 
 class Competition(NamedTuple):
