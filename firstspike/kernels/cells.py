@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from firstspike.kernels.vector import INDEX, LANE, as_index, counted, data_of
 
 CELLS = 32  # cells of a block: a 512-bit register of 16-bit counts
+UNASKED = 8  # bits that are listed without asking whether they are there
 _BYTES, _WORD_BITS = ir.VectorType(ir.IntType(8), 64), 64
 _MARKS = ir.VectorType(ir.IntType(1), CELLS)
 _CELL_BYTES, _CELLS = ir.VectorType(ir.IntType(8), CELLS), ir.VectorType(ir.IntType(16), CELLS)
@@ -111,23 +112,46 @@ def cells_above(typing_context: Any, counts: Any, at: Any, limit: Any) -> Any:
     return types.uint32(counts, types.int64, types.int64), emit
 
 
+def _compress(builder: Any, entries: Any, word: Any, base: Any) -> None:
+    """All bits at once, by the instruction that AVX-512 has for it."""
+    kind = ir.FunctionType(_CELLS, [_CELLS, _MARKS, _CELLS])
+    name = f"llvm.experimental.vector.compress.v{CELLS}i16"
+    compress = cgutils.get_or_insert_function(builder.module, kind, name)
+    bits = builder.add(_CELLS(list(range(CELLS))), _everywhere(builder, _CELLS, base))
+    listed = builder.call(compress, [bits, builder.bitcast(word, _MARKS), _CELLS(ir.Undefined)])
+    builder.store(listed, builder.bitcast(entries, _CELLS.as_pointer()), align=2)
+
+
+def _peel(builder: Any, entries: Any, word: Any, base: Any) -> None:
+    """Bit by bit, the first few unasked: a wrong guess of the processor costs more than all of them."""
+    left, sixteen = cgutils.alloca_once_value(builder, word), _CELLS.element
+
+    def list_next(index: Any) -> None:
+        bits = builder.load(left)
+        bit = builder.trunc(counted(builder, bits, "cttz", ir.IntType(1)(0)), sixteen)
+        builder.store(builder.add(bit, builder.trunc(base, sixteen)), builder.gep(entries, [index]))
+        builder.store(builder.and_(bits, builder.sub(bits, LANE(1))), left)
+
+    for index in range(UNASKED):
+        list_next(INDEX(index))
+    count = as_index(builder, counted(builder, word, "ctpop"))
+    with cgutils.for_range_slice(builder, INDEX(UNASKED), count, INDEX(1)) as (index, _):
+        list_next(index)
+
+
 @intrinsic
 def list_ones(typing_context: Any, entries: Any, at: Any, word: Any, base: Any) -> Any:
     """Write ``base +`` each bit that is set in a uint32 to ``entries[at:]``, uint16; returns how many there are.
 
-    All of ``entries[at:][:32]`` is written.
+    All of ``entries[at:][:32]`` may be written.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         entries, at, word, base = arguments
-        target = _vector_at(builder, context, signature.args[0], entries, at, _CELLS)
-        marks = builder.bitcast(word, _MARKS)
-        kind = ir.FunctionType(_CELLS, [_CELLS, _MARKS, _CELLS])
-        compress = cgutils.get_or_insert_function(
-            builder.module, kind, f"llvm.experimental.vector.compress.v{CELLS}i16"
-        )
-        bits = builder.add(_CELLS(list(range(CELLS))), _everywhere(builder, _CELLS, base))
-        builder.store(builder.call(compress, [bits, marks, _CELLS(ir.Undefined)]), target, align=2)
+        entries = builder.gep(data_of(context, builder, signature.args[0], entries), [at])
+        _, _, features = context.codegen().magic_tuple()
+        write = _compress if "+avx512vbmi2" in features else _peel
+        write(builder, entries, word, base)
         return as_index(builder, counted(builder, word, "ctpop"))
 
     return types.int64(entries, types.int64, types.uint32, types.int64), emit
