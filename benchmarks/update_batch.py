@@ -23,7 +23,7 @@ BATCHES = (1, 8, 32, 128)
 PHASES = ("conv1", "conv2", "decision")
 RUNS = {  # data set: its options
     "digits": ("--dataset", "digits", "--epochs", "4", "8", "20"),
-    "MNIST, first 10,000": ("--dataset", "mnist", "--first", "10000", "--epochs", "1", "2", "6"),
+    "MNIST, first 4,000": ("--dataset", "mnist", "--first", "4000", "--epochs", "1", "2", "6"),
 }
 FEW = ("--first", "300", "--epochs", "1", "1", "1")
 
