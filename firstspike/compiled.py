@@ -54,6 +54,7 @@ def unweighted(g: conv.Geometry) -> conv.Synapses:
         aligned(fan_in * g.lanes, np.int32),
         np.zeros(1),
         np.zeros(2, np.int64),
+        np.zeros(g.maps, np.int64),
         np.arange(fan_in, dtype=np.int32).reshape(g.channels, -1).T.ravel(),
     )
 

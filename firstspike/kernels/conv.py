@@ -42,14 +42,15 @@ class Synapses(NamedTuple):
 
     ``screen`` int32 (L / 32 * F * 32,): block after block of 32 maps, and in it row ``(i * K + j) * C + c`` of each;
     ``scale`` float64 (1,), units of the screen in a weight of 1; ``bounds`` int64 (2,): the largest screened weight,
-    and the largest error of a screened potential, in units; ``index`` int32 (F,): where each row's
-    weight stands in its map.
+    and the largest error of a screened potential, in units; ``errors`` int64 (M,): that of each map, 0 where all its
+    weights are screened exactly; ``index`` int32 (F,): where each row's weight stands in its map.
     """
 
     weight: np.ndarray
     screen: np.ndarray
     scale: np.ndarray
     bounds: np.ndarray
+    errors: np.ndarray
     index: np.ndarray
 
 
@@ -82,7 +83,8 @@ def screen_map(g: Geometry, synapses: Synapses, m: int) -> bool:
         screen[first + row * LANES] = np.int32(unit)
     bounds[0] = max(bounds[0], np.int64(ceiling) + 1)
     # Weights of 0 and 1 are screened without error, and their potentials often lie exactly on the threshold.
-    bounds[1] = max(bounds[1], np.int64(error) + 2 if error > 0 else 0)
+    synapses.errors[m] = np.int64(error) + 2 if error > 0 else 0
+    bounds[1] = max(bounds[1], synapses.errors[m])
     return total < ROOM
 
 

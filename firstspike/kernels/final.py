@@ -66,6 +66,7 @@ def reach_block(
 ) -> None:
     """Mark the neurons of a block of maps that fire, at the positions of the first rows and columns."""
     screen, entries, start, sums, marks = synapses.screen, cells.entries, cells.start, cells.sums, cells.marks
+    errors = synapses.errors
     ceiling, slack = synapses.bounds
     border = np.int64(np.floor(threshold * synapses.scale[0]))
     low, high, need = border - slack, border + slack, border // ceiling
@@ -93,7 +94,10 @@ def reach_block(
                 for lane in range(min(LANES, g.maps - block * LANES)):
                     if low < sums[at + lane] <= high:
                         m = block * LANES + lane
-                        if certify(latency, g, synapses.weight, m, place, last) > threshold:
+                        fires = sums[at + lane] > border  # right for maps that are screened exactly
+                        if errors[m] > 0:
+                            fires = certify(latency, g, synapses.weight, m, place, last) > threshold
+                        if fires:
                             marks[at + lane] = last
 
 

@@ -52,14 +52,22 @@ def mark_doubtful(
     place: int,
     step: int,
     threshold: float,
-    low: int,
-    high: int,
+    border: int,
+    slack: int,
 ) -> None:
-    """Decide in float64 the neurons of a block whose screened potential lies in ``(low, high]``."""
-    at = (block * g.rows * g.cols + place) * LANES
+    """Decide in float64 the neurons of a block whose screened potential lies within `slack` of the border.
+
+    Those of maps that are screened exactly need no other sum.
+    """
+    at, sums, errors = (block * g.rows * g.cols + place) * LANES, seen.sums, synapses.errors
     for lane in range(min(LANES, g.maps - block * LANES)):
-        doubtful = low < seen.sums[at + lane] <= high and marks[at + lane] > step
-        if doubtful and exceeds(latency, g, synapses, seen, block * LANES + lane, place, step, threshold):
+        if abs(sums[at + lane] - border) > slack or marks[at + lane] <= step:
+            continue
+        m = block * LANES + lane
+        fires = sums[at + lane] > border
+        if errors[m] > 0:
+            fires = exceeds(latency, g, synapses, seen, m, place, step, threshold)
+        if fires:
             marks[at + lane] = step
 
 
@@ -115,8 +123,8 @@ def fire_block(
                         place,
                         step,
                         threshold,
-                        low,
-                        high,
+                        border,
+                        slack,
                     )
 
 

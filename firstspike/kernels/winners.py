@@ -202,8 +202,10 @@ def fire_step(
             continue
         cell = todo[a]
         best = strongest_map(latency, g, synapses, sums, cell, step, peak[a])
-        doubtful = peak[a] - slack <= border
-        if doubtful and not potential(latency, g, synapses.weight, best, cell, step) > threshold:
+        fires = peak[a] > border
+        if synapses.errors[best] > 0 and peak[a] - slack <= border:
+            fires = potential(latency, g, synapses.weight, best, cell, step) > threshold
+        if not fires:
             continue
         clear_bit(open_, cell)
         found.cell[n], found.map[n], found.potential[n] = cell, best, peak[a]

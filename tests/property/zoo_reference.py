@@ -13,7 +13,7 @@ from firstspike import functional as f
 from firstspike.coding import NEVER
 from firstspike.layers import RSTDP, STDP, Conv
 
-KINDS = ("grid", "coarse", "twins", "normal", "tiny", "wide", "halves", "settled")
+KINDS = ("grid", "coarse", "twins", "normal", "tiny", "wide", "halves", "settled", "mixed")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ def draw_weights(rng, kind, shape):
     if kind == "settled":  # what STDP with a stabiliser ends in; one weight in fifty is still on its way
         values = rng.choice([0.0, 1e-42, 1e-30, 4e-16, 2e-15, 3e-9, 1 - 2**-24, 1.0], shape)
         return np.where(rng.random(shape) < 0.02, rng.random(shape), values).astype(np.float32)
+    if kind == "mixed":  # most maps are screened exactly and have potentials on the threshold, some are not
+        whole = rng.integers(0, 2, shape).astype(np.float32)
+        loose = draw_weights(rng, "settled", shape)
+        return np.where(rng.random((shape[0], 1, 1, 1)) < 0.3, loose, whole)
     if kind == "tiny":  # far below what the integer screen can hold, down to denormal numbers
         values = [0.0, 1e-42, 1e-38, 1e-30, 3e-17, 1e-12, 1e-9, 1e-7, 0.5, 0.8]
         return rng.choice(values, shape).astype(np.float32)
