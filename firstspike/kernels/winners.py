@@ -22,6 +22,8 @@ from firstspike.kernels.fields import (
 from firstspike.kernels.jit import compiled
 from firstspike.kernels.vector import LANES, add_rows, fill_lanes, lanes_at_least, lowest_one
 
+MANY = 65535  # more inputs than this are in no receptive field: they are counted in 16 bits
+
 
 class Competition(NamedTuple):
     """How winners are found: firing threshold, steps, inhibition radius."""
@@ -195,16 +197,19 @@ def fire_step(
     border = np.int64(np.floor(threshold * synapses.scale[0]))
     ceiling, slack = synapses.bounds
     todo, peak, sums, open_ = found.todo, found.peak, found.sums, found.open
-    count, n = find_todo(g, fields, min(max(border // ceiling, 0), 65535), step, found), 0
+    need = min(max(border // ceiling, 0), MANY)
+    cells, count, n = cells_of(g), find_todo(g, fields, need, step, found), 0
     sum_step(g, synapses, found, count, step)
     for a in range(count):
         if peak[a] + slack <= border:
             continue
         cell = todo[a]
         best = strongest_map(latency, g, synapses, sums, cell, step, peak[a])
-        fires = peak[a] > border
-        if synapses.errors[best] > 0 and peak[a] - slack <= border:
-            fires = potential(latency, g, synapses.weight, best, cell, step) > threshold
+        if synapses.errors[best] == 0:  # its own sum is exact; the peak may be another's, rounded up
+            fires = sums[(best // LANES * cells + cell) * LANES + best % LANES] > border
+        else:
+            fires = peak[a] - slack > border
+            fires = fires or potential(latency, g, synapses.weight, best, cell, step) > threshold
         if not fires:
             continue
         clear_bit(open_, cell)

@@ -167,6 +167,23 @@ def test_learning_in_pieces_is_learning_at_once(case, cut):
         np.testing.assert_array_equal(whole, pieced)
 
 
+def test_a_neuron_on_its_threshold_is_not_fired_by_another_that_is_screened_too_large():
+    """Map 0 stays just below the threshold but is rounded up above it; map 1 is exact, stronger, and on it."""
+    weights = np.zeros((2, 257, 1, 1), np.float32)
+    weights[0, :256], weights[0, 256] = 2.0**-7 - 2.0**-31, 1.5 * 2.0**-30
+    weights[1, :2] = 1
+    seen = np.zeros((1, 257, 1, 1), np.uint8)
+    layer = threshold_layer(Case(Conv("layer", 2, 1, 2.0, k=1), seen, weights, 1))
+    synapses = layer.synapses
+    border = 2 * synapses.scale[0]
+    assert synapses.screen.reshape(-1, 32)[:, 0].sum() > border
+    assert synapses.screen.reshape(-1, 32)[:, 1].sum() == border
+    assert synapses.errors[0] > 0 == synapses.errors[1]
+    winners, _ = layer.learn(seen, STDP(), rates_of(STDP()), np.zeros(1, np.int64), steps=1)
+    np.testing.assert_array_equal(winners[0], [[-1] * 3])
+    np.testing.assert_array_equal(layer.propagate(seen, steps=1), np.full((1, 2, 1, 1), NEVER))
+
+
 def test_large_layers_have_no_favoured_map():
     """Equal maps over several blocks of lanes: the lowest wins, one winner a map and place."""
     seen = np.zeros((1, 40, 5, 5), np.uint8)
