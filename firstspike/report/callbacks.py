@@ -29,13 +29,15 @@ class Network(Protocol):
 class Run(Protocol):
     """What callbacks may ask of a run, at any time between on_run_start and on_run_end.
 
-    `plan`: epochs of each phase, in order. `layer_table`: one dict a layer, the same keys in each.
+    `plan`: epochs of each phase, in order. `one_pace`: whether an image costs about the same in every phase.
+    `layer_table`: one dict a layer, the same keys in each.
     """
 
     network: Network
     settings: Mapping[str, Any]
     folder: Path
     plan: Mapping[str, int]
+    one_pace: bool
     layer_table: Sequence[Mapping[str, Any]]
     sample: Sample
 

@@ -29,7 +29,8 @@ class Console(Callback):
 
     def on_run_start(self, run: Run) -> None:
         """Name the run and its layers."""
-        self._plan, self._begun, self._told = run.plan, self._clock(), self._clock()
+        self._plan, self._one_pace = run.plan, run.one_pace
+        self._begun, self._told = self._clock(), self._clock()
         self._write(*table_lines(run.layer_table), f"run folder: {run.folder}")
 
     def on_phase_start(self, phase: str, epochs: int) -> None:
@@ -60,7 +61,10 @@ class Console(Callback):
 
     def _left(self, progress: Progress) -> str:
         phase, run = map(human_duration, time_left(progress, self._plan))
-        return f"left: {phase}" if phase == run else f"left: {phase}, whole run {run}"
+        if self._one_pace:
+            return f"left: {phase}" if phase == run else f"left: {phase}, whole run {run}"
+        later = list(self._plan.items())[list(self._plan).index(progress.phase) + 1 :]
+        return ", ".join([f"left: {phase}", *(f"then {name} {epochs}" for name, epochs in later if epochs)])
 
     def _move_bar(self, progress: Progress) -> None:
         if self._bar is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class ExtractorRun:
     `watched`: images uint8 (n, C, H, W) seen while it learns, as pictures too, and their labels; `probed`: those
     embedded at the end.
     """
+
+    one_pace: ClassVar[bool] = False  # a linear readout follows
 
     engine: Extractor
     settings: Mapping[str, Any]

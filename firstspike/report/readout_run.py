@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class ReadoutLearner(Learner):
 @dataclass(frozen=True)
 class ReadoutRun:
     """A run of a readout; `watched` are the samples seen while it learns, `probed` those embedded at the end."""
+
+    one_pace: ClassVar[bool] = True
 
     engine: ReadoutNetwork
     settings: Mapping[str, Any]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class ZooRun:
     ``sample`` is watched while it learns; ``probe``, some more images, is embedded at the end. ``polarities``: one
     group of on channels and one of off channels for each colour.
     """
+
+    one_pace: ClassVar[bool] = True
 
     engine: Engine
     settings: Mapping[str, Any]

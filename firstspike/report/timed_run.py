@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -41,6 +41,8 @@ class TimedRun:
     """A run of a network in time; `watched` are the samples seen while it learns, `probed` those embedded at the end,
     each with the names of their classes.
     """
+
+    one_pace: ClassVar[bool] = True
 
     engine: "TrainedNetwork"
     settings: Mapping[str, Any]

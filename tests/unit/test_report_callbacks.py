@@ -40,6 +40,7 @@ class FakeRun:
         default_factory=lambda: {"model": "tiny", "rule": {"window": 20}, "epochs": [1, 2]}
     )
     plan: dict = field(default_factory=lambda: {"conv1": 1, "decision": 2})
+    one_pace: bool = True
     layer_table: tuple = ({"layer": "conv1", "maps": 4}, {"layer": "decision", "maps": 40})
     sample: Sample = field(
         default_factory=lambda: Sample(
@@ -119,6 +120,13 @@ def test_time_left_counts_this_pace_on():
     assert time_left(half, plan) == (9.0, 9.0 + 14 * 6.0)
     assert time_left(Progress("decision", 9, 10, 1000, 1000, 6.0), plan) == (0.0, 0.0)
     assert time_left(Progress("conv1", 0, 2, 0, 1000, 0.0), plan) == (0.0, 0.0)
+
+
+def test_phases_of_another_pace_are_not_priced_by_this_one(tmp_path):
+    stream = io.StringIO()
+    drive(Console(stream, clock=Clock(0.01)), FakeRun(tmp_path, one_pace=False))
+    lines = [line.rpartition("left: ")[2] for line in stream.getvalue().splitlines() if "left: " in line]
+    assert lines == ["0.0 s, then decision 2", "2.0 s", "0.0 s"]
 
 
 def test_console_tells_each_epoch_in_a_line(tmp_path):
