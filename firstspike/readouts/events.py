@@ -37,12 +37,21 @@ class Events:
         return np.diff(self.offsets)
 
     def take(self, samples: Sequence[int] | np.ndarray) -> "Events":
-        """Give the events of the chosen samples, in the order chosen."""
+        """Give the events of the chosen samples, in the order chosen; of neighbours in order without a copy."""
         samples = np.asarray(samples, np.int64)
+        if _neighbours(samples):
+            return self._stretch(samples[0], samples[-1] + 1)
         counts = self.counts()[samples]
         offsets = _offsets(counts)
         source = np.repeat(self.offsets[samples] - offsets[:-1], counts) + np.arange(offsets[-1])
         return Events(offsets, self.index[source], self.times[source], self.inputs, self.max_time)
+
+    def _stretch(self, start: int, stop: int) -> "Events":
+        offsets = self.offsets[start : stop + 1]
+        spikes = slice(offsets[0], offsets[-1])
+        return Events(
+            offsets - offsets[0], self.index[spikes], self.times[spikes], self.inputs, self.max_time
+        )
 
     def dense(self) -> np.ndarray:
         """Give the spike times of every input, `max_time` where silent, float32 (S, I)."""
@@ -53,6 +62,11 @@ class Events:
     def intensities(self) -> np.ndarray:
         """Give max_time - time of every input, 0 where silent, float32 (S, I), for other classifiers."""
         return np.float32(self.max_time) - self.dense()
+
+
+def _neighbours(samples: np.ndarray) -> bool:
+    """Whether samples follow each other; where all of a data set do, a copy might not fit in memory."""
+    return len(samples) > 0 and bool((np.diff(samples) == 1).all())
 
 
 def _offsets(counts: np.ndarray) -> np.ndarray:

@@ -151,3 +151,14 @@ def test_joined_events(dense):
     np.testing.assert_array_equal(both.intensities(), 1 - both.dense())
     with pytest.raises(UserError, match="differ"):
         join([events, from_dense(dense[0], max_time=2)])
+
+
+def test_neighbours_are_taken_without_a_copy(dense):
+    times = np.minimum(dense[0].reshape(12, 15), 1)
+    events, rows = from_dense(times), np.arange(12)
+    for chosen in (rows, rows[2:5], rows[3:4]):
+        part = events.take(chosen)
+        np.testing.assert_array_equal(part.dense(), times[chosen])
+        assert np.shares_memory(part.times, events.times)
+    for chosen in (rows[::-1], rows[::2], rows[:0]):
+        np.testing.assert_array_equal(events.take(chosen).dense(), times[chosen])
