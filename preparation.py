@@ -21,7 +21,7 @@ from firstspike.threads import available
 from gradient_trainer import GradientTrainer, find_samples
 from models import create_model, get_model
 from network_trainer import NetworkTrainer
-from readout_trainer import ReadoutTrainer, find_features
+from readout_trainer import FeatureRequest, ReadoutTrainer
 from s1c1 import S1C1
 from utils import Launched, choose_device, human_duration, use_threads
 
@@ -80,9 +80,10 @@ def prepare_readout(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     model.described(chosen, classes=2)  # before features are made, which takes time
     threads, began = options["threads"] or available(), time.monotonic()
     place = Place(cache_folder(), threads)
-    features = find_features(
+    request = FeatureRequest(
         options, lambda asked: find_dataset(asked, say), selected(options), place, extractor_of
     )
+    features = request.find()
     parts = features.parts
     counts = (
         f"{len(parts.train)} training, {len(parts.validation)} validation, {len(parts.test)} test samples"

@@ -5,7 +5,7 @@ net.train(samples, validation)
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from extractor_trainer import FEATURES
 from firstspike.data.dataset import Dataset
 from firstspike.data.samples import Samples, Selection
+from firstspike.engine import Engine
 from firstspike.errors import UserError
 from firstspike.readouts import sources
 from firstspike.readouts.events import Events
@@ -127,84 +128,80 @@ class ReadoutTrainer(NetworkTrainer):
 Extractors = Callable[[Mapping[str, Any], dict[str, np.ndarray]], Extractor | None]
 
 
-def find_features(
-    options: Mapping[str, Any],
-    dataset: Any,
-    selection: Selection,
-    place: sources.Place,
-    extractors: Extractors = lambda meta, state: None,
-) -> sources.FeatureSet:
-    """The features asked for, of several sources side by side.
+@dataclass(frozen=True)
+class FeatureRequest:
+    """What features are asked for: `options` of the command, of which samples, and where they are kept.
 
-    ``dataset(options)`` loads the images that they are made of, where they are; ``extractors`` makes the feature
-    extractor of a checkpoint, or None where it is of another network.
+    `dataset(options)` loads the images that they are made of; `extractors` makes the feature extractor of a
+    checkpoint, or None where it is of another network.
     """
-    asked, setting = options["features"], options["preset"]
-    if asked is None:
-        asked = preset(setting).extractor if setting else OF_FEATURES["features"]
-    sets = [_one_source(one, options, dataset, selection, place, extractors) for one in asked.split(",")]
-    return sources.side_by_side(sets)
 
+    options: Mapping[str, Any]
+    dataset: Callable[[Mapping[str, Any]], Dataset]
+    selection: Selection
+    place: sources.Place
+    extractors: Extractors = lambda meta, state: None
 
-def _one_source(
-    asked: str,
-    options: Mapping[str, Any],
-    dataset: Any,
-    selection: Selection,
-    place: sources.Place,
-    extractors: Extractors,
-) -> sources.FeatureSet:
-    if asked == "stdpcsnn":
-        epochs = OF_FEATURES["csnn_epochs"] if options["csnn_epochs"] is None else options["csnn_epochs"]
+    def find(self) -> sources.FeatureSet:
+        """The features, of several sources side by side."""
+        asked, setting = self.options["features"], self.options["preset"]
+        if asked is None:
+            asked = preset(setting).extractor if setting else OF_FEATURES["features"]
+        return sources.side_by_side([self._of(source) for source in asked.split(",")])
+
+    def _of(self, source: str) -> sources.FeatureSet:
+        if source == "stdpcsnn":
+            return sources.from_stdpcsnn(
+                self.dataset(self.options), self.selection, self.place, epochs=self._epochs()
+            )
+        if source.endswith(".npz"):
+            return sources.from_file(source, self.selection)
+        if "@" in source:
+            return self._of_run(source)
+        first = " (train one with --model softhebb, then --features softhebb@RUN)"
+        raise UserError(
+            f"--features {source}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN, or several, commas between"
+            + (first if source == "softhebb" else "")
+        )
+
+    def _epochs(self) -> int:
+        given = self.options["csnn_epochs"]
+        epochs = OF_FEATURES["csnn_epochs"] if given is None else given
         if epochs < 0:
             raise UserError(f"option csnn_epochs: {epochs} given, a whole number from 0 needed")
-        return sources.from_stdpcsnn(dataset(options), selection, place, epochs=epochs)
-    if asked.endswith(".npz"):
-        return sources.from_file(asked, selection)
-    if "@" in asked:
-        return _of_run(asked, options, dataset, selection, place, extractors)
-    first = " (train one with --model softhebb, then --features softhebb@RUN)" if asked == "softhebb" else ""
-    raise UserError(
-        f"--features {asked}: give stdpcsnn, a file FILE.npz, or MODEL:LAYER@RUN, or several, commas between{first}"
-    )
+        return epochs
 
+    def _of_run(self, source: str) -> sources.FeatureSet:
+        named, _, run = source.partition("@")
+        model, _, layer = named.partition(":")
+        state, meta = load_best(Path(run))
+        if meta["model"] != model:
+            raise UserError(f"--features {source}: this run is of {meta['model']}")
+        extractor = self.extractors(meta, state)
+        if extractor is None:
+            return self._of_layer(source, layer, rebuilt(Path(run), state, meta), meta)
+        if layer not in ("", extractor.layers[-1]):
+            raise UserError(f"--features {source}: the features are those of {extractor.layers[-1]}")
+        kept = replace(self.place, folder=Path(run) / FEATURES)
+        return sources.from_extractor(self._images(meta), self.selection, kept, extractor)
 
-def _of_run(
-    asked: str,
-    options: Mapping[str, Any],
-    dataset: Any,
-    selection: Selection,
-    place: sources.Place,
-    extractors: Extractors,
-) -> sources.FeatureSet:
-    named, _, run = asked.partition("@")
-    model, _, layer = named.partition(":")
-    state, meta = load_best(Path(run))
-    if meta["model"] != model:
-        raise UserError(f"--features {asked}: this run is of {meta['model']}")
-    inherited = {name: meta["settings"].get(name) for name in ("dataset", "data_dir", "image_size")}
-
-    def images() -> Dataset:  # loaded when everything else is as it should be
-        return dataset({**options, **{n: v for n, v in inherited.items() if options[n] is None}})
-
-    extractor = extractors(meta, state)
-    if extractor is None:
-        network = rebuilt(Path(run), state, meta)
+    def _of_layer(
+        self, source: str, layer: str, network: Engine, meta: Mapping[str, Any]
+    ) -> sources.FeatureSet:
         if layer not in network.nodes:
-            raise UserError(f"--features {asked}: this run has the layers {', '.join(network.nodes)}")
-        filters = meta["network"]["encoder"].get("filters")
-        given = {name: options[name] for name in ("coding", "pool") if options[name] is not None}
-        source = LayerFeatures(network, layer, filters, **given)
-        return sources.from_layer(_fitting(asked, images(), meta["network"]), selection, place, source)
-    if layer not in ("", extractor.layers[-1]):
-        raise UserError(f"--features {asked}: the features are those of {extractor.layers[-1]}")
-    kept = replace(place, folder=Path(run) / FEATURES)
-    return sources.from_extractor(images(), selection, kept, extractor)
+            raise UserError(f"--features {source}: this run has the layers {', '.join(network.nodes)}")
+        made = meta["network"]
+        given = {name: self.options[name] for name in ("coding", "pool") if self.options[name] is not None}
+        features = LayerFeatures(network, layer, made["encoder"].get("filters"), **given)
+        images = self._images(meta)  # loaded when everything else is as it should be
+        if made["shape"][1:] != list(images.image_size) and not made["encoder"]:
+            raise UserError(
+                f"--features {source}: made for {made['shape']}, {images.name} has {images.image_size}"
+            )
+        return sources.from_layer(images, self.selection, self.place, features)
 
-
-def _fitting(asked: str, dataset: Dataset, made: Mapping[str, Any]) -> Dataset:
-    if made["shape"][1:] != list(dataset.image_size) and not made["encoder"]:
-        raise UserError(
-            f"--features {asked}: made for {made['shape']}, {dataset.name} has {dataset.image_size}"
-        )
-    return dataset
+    def _images(self, meta: Mapping[str, Any]) -> Dataset:
+        """The data set asked for, else that of the run."""
+        inherited = {name: meta["settings"].get(name) for name in ("dataset", "data_dir", "image_size")}
+        missing = {name: value for name, value in inherited.items() if self.options[name] is None}
+        return self.dataset({**self.options, **missing})

@@ -19,6 +19,7 @@ from firstspike.readouts.decision import label_ranks
 from firstspike.readouts.events import CHUNK, Events, from_dense
 
 MOST_BYTES = 64 * 2**30  # of one array: beyond it the header of a file is taken for damaged
+READ_AT_ONCE = 2**26  # bytes
 KEYS = {"times", "labels", "offsets", "index", "inputs"}
 
 
@@ -139,7 +140,12 @@ def _array(file: zipfile.ZipExtFile, member: zipfile.ZipInfo) -> np.ndarray:
     count = int(np.prod(shape, dtype=object))
     if dtype.kind not in "fiub" or count * dtype.itemsize != member.file_size - file.tell():
         raise ValueError(f"{member.filename}: {dtype} {shape} does not fit its {member.file_size} bytes")
-    flat = np.frombuffer(file.read(count * dtype.itemsize), dtype)
+    flat = np.empty(count, dtype)
+    plain = flat.view(np.uint8)
+    for start in range(0, len(plain), READ_AT_ONCE):  # arrays may be so large that a copy has no room
+        some = plain[start : start + READ_AT_ONCE]
+        if file.readinto(some) != len(some):
+            raise ValueError(f"{member.filename} is truncated")
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
