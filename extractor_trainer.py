@@ -28,9 +28,6 @@ class ExtractorTrainer(NetworkTrainer):
     Samples are images uint8 (N, C, H, W); ``device`` is one of torch's, where the extractor uses torch.
     """
 
-    shuffles: ClassVar[bool] = (
-        False  # whether the extractor's own phase sees its images in an order drawn anew
-    )
     place: Path | None = None  # where features are kept
 
     @classmethod
@@ -78,9 +75,9 @@ class ExtractorTrainer(NetworkTrainer):
 
     def sequence(self, total: int, phase: str, epoch: int) -> np.ndarray:
         """The order of an epoch: drawn anew, or as stored where the extractor was published so."""
-        if phase == LINEAR or self.shuffles:
+        if phase == LINEAR:
             return super().sequence(total, phase, epoch)
-        return np.arange(total)
+        return self.engine.sequence(total, epoch)
 
     def _seen(self, phase: str, samples: Samples, keeper: Keeper) -> np.ndarray | Events:
         """What the phase sees of all samples; the features are kept in the run."""
@@ -121,7 +118,6 @@ class SoftHebbTrainer(ExtractorTrainer):
     """SoftHebb; a subclass states how many ``maps`` its layers have."""
 
     maps: ClassVar[tuple[int, ...]]
-    shuffles: ClassVar[bool] = True
 
     @classmethod
     def known_options(cls) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 Fold f is held out for early stopping, the extractor learns from the other nine with the seed f, so does the readout,
 and the official test set gives the score (Goupy et al., NeurIPS 2024). A fold that stands in
 results/readouts_accuracy.json is not run again; features are kept in the cache folder, so that the settings of a data
-set share those of a fold.
+set share those of a fold. Features of SoftHebb on CIFAR-10 are 20 minutes to learn, 15 to make, and 8 GB.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from benchmarks.machine import RESULTS, machine, markdown, say
 from firstspike.data import load
 from firstspike.data.samples import Selection
 from firstspike.files import write_json, write_text
+from firstspike.readouts.presets import preset
 from firstspike.readouts.protocol import summarise
-from firstspike.readouts.sources import FeatureSet, Place, from_stdpcsnn
+from firstspike.readouts.sources import LEARNT_IN_PASSING, FeatureSet, Place
 from firstspike.report.callbacks import Callback
 from firstspike.report.records import EpochRecord
 from models import create_model
@@ -41,6 +42,9 @@ SETTINGS = (
     "mnist/rstdp-5n",
     "fashion-mnist/s2stdp+ncg",
     "cifar10/s2stdp+ncg",
+    "softhebb/mnist/s2stdp+ncg",
+    "softhebb/fashion-mnist/s2stdp+ncg",
+    "softhebb/cifar10/s2stdp+ncg",
 )
 Results = dict[str, dict[str, dict[str, float]]]  # figures by setting and fold
 STAND_INS = {"cifar10": "cifar10-jpeg"}  # lossy, and in another order than the original batches
@@ -60,11 +64,11 @@ class Follower(Callback):
 
 
 def features_of(setting: str, fold: int, threads: int, first: int | None = None) -> FeatureSet:
-    """Features of STDP-CSNN on a setting's data set, learnt on all folds but one of its first so many images."""
-    name = setting.split("/")[0]
-    dataset = load(STAND_INS.get(name, name), data_folder())
+    """Features of a setting's extractor on its data set, learnt on all folds but one of its first so many images."""
+    asked = preset(setting)
+    dataset = load(STAND_INS.get(asked.dataset, asked.dataset), data_folder())
     selection = Selection(seed=fold, fold=f"{fold}/{FOLDS}", first=first)
-    return from_stdpcsnn(dataset, selection, Place(cache_folder(), threads))
+    return LEARNT_IN_PASSING[asked.extractor](dataset, selection, Place(cache_folder(), threads))
 
 
 def run_fold(setting: str, fold: int, features: FeatureSet, threads: int) -> dict[str, Any]:

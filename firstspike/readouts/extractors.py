@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firstspike.data.cache import array_digest
+from firstspike.data.splits import order as drawn_order
 from firstspike.errors import UserError
 from firstspike.readouts import csnn
 from firstspike.readouts.csnn import STDPCSNN, CSNNEngine
@@ -58,6 +59,7 @@ class Extractor:
     """An extractor and its linear readout; a subclass states its engine, its layers and what its phase sees."""
 
     learns: ClassVar[str]  # name of the extractor's own phase
+    shuffles: ClassVar[bool] = False  # whether that phase sees its images in an order drawn anew
     layers: tuple[str, ...]
 
     def __init__(
@@ -65,6 +67,7 @@ class Extractor:
         classes: int, seed: int,
     ) -> None:  # fmt: skip
         self.engine, self.shape, self.features_shape, self.workers = engine, shape, features, available()
+        self.seed = seed
         self.linear = LinearReadout(int(np.prod(features)), classes, seed=seed)
         own, linear = ExtractorPhase(self.learns, epochs), ExtractorPhase(LINEAR, EPOCHS, supervised=True)
         self.phases = {phase.name: phase for phase in (own, linear)}
@@ -125,6 +128,12 @@ class Extractor:
     def rates(self, layer: str) -> dict[str, float]:
         """The learning rates in force."""
         return {"lr": self.linear.rate()} if layer == LINEAR else self.engine.rates(layer)
+
+    def sequence(self, total: int, epoch: int) -> np.ndarray:
+        """The order in which an epoch of the extractor's own phase sees its images: as published."""
+        if self.shuffles:
+            return drawn_order(total, seed=self.seed, phase=self.learns, epoch=epoch)
+        return np.arange(total)
 
     def fit_phase(
         self,

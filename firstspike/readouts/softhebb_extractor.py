@@ -16,6 +16,7 @@ class SoftHebbExtractor(Extractor):
     """SoftHebb with its features numbered row by row, column by column."""
 
     learns = softhebb.NAME
+    shuffles = True
 
     def __init__(
         self, network: SoftHebb, *, shape: tuple[int, int, int], epochs: int, classes: int, seed: int, device: str

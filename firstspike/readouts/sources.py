@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from firstspike.data.dataset import Dataset
 from firstspike.data.samples import Parts, Selection, chosen_rows
 from firstspike.data.splits import split
 from firstspike.errors import UserError
-from firstspike.readouts.csnn import NAME, PUBLISHED, published
+from firstspike.readouts.csnn import PUBLISHED, published
 from firstspike.readouts.event_cache import cached_events
 from firstspike.readouts.events import Events, check_training, from_dense, in_blocks
 from firstspike.readouts.extractors import CSNNExtractor, Extractor
@@ -101,28 +102,52 @@ def from_stdpcsnn(dataset: Dataset, selection: Selection, place: Place, *, epoch
         raise UserError(
             f"features stdpcsnn: {dataset.name} holds events, not images: feed a zoo layer's latencies"
         )
-    learn, _ = chosen_rows(dataset.train_labels, selection)
-    images, settings = dataset.train_images[learn], PUBLISHED[published(dataset.name, dataset.channels)]
+    settings = PUBLISHED[published(dataset.name, dataset.channels)]
+    made = CSNNExtractor(settings, epochs=epochs, **_of_dataset(dataset, selection))
+    return _learnt_in_passing(dataset, selection, place, made, f"stdpcsnn {settings} {epochs} epochs")
+
+
+def from_softhebb(dataset: Dataset, selection: Selection, place: Place) -> FeatureSet:
+    """Features of a SoftHebb that learns from the training images, held-out ones aside, as published."""
+    from firstspike.readouts.softhebb import SoftHebb  # torch takes a second to import
+    from firstspike.readouts.softhebb_extractor import SoftHebbExtractor
+
+    network = SoftHebb()
+    made = SoftHebbExtractor(network, epochs=1, device="cpu", **_of_dataset(dataset, selection))
+    return _learnt_in_passing(dataset, selection, place, made, f"softhebb {network} 1 epoch")
+
+
+LEARNT_IN_PASSING = {"stdpcsnn": from_stdpcsnn, "softhebb": from_softhebb}  # by the extractor of a preset
+
+
+def _of_dataset(dataset: Dataset, selection: Selection) -> dict[str, Any]:
     shape = (dataset.channels, *dataset.image_size)
+    return {"shape": shape, "classes": dataset.classes, "seed": selection.seed}
+
+
+def _learnt_in_passing(
+    dataset: Dataset, selection: Selection, place: Place, extractor: Extractor, about: str
+) -> FeatureSet:
+    """Features of an extractor that learns where they are not kept yet; `about` names it and its settings."""
+    learn, _ = chosen_rows(dataset.train_labels, selection)
+    images = dataset.train_images[learn]
 
     @cache
-    def extractor() -> CSNNExtractor:
-        made = CSNNExtractor(
-            settings, shape=shape, epochs=epochs, classes=dataset.classes, seed=selection.seed
-        )
-        made.workers = place.threads or available()
-        seen = made.seen(images)
-        for _ in range(epochs):
-            made.fit_phase(NAME, seen)
-        return made
+    def learnt() -> Extractor:
+        extractor.workers = place.threads or available()
+        phase, seen = extractor.phase(extractor.learns), extractor.seen(images)
+        for epoch in range(phase.epochs):
+            extractor.fit_phase(phase.name, seen, order=extractor.sequence(len(seen), epoch))
+        return extractor
 
-    key = f"stdpcsnn {settings} {epochs} epochs seed={selection.seed} on {array_digest(images)}"
+    key = f"{about} seed={selection.seed} on {array_digest(images)}"
 
     def events(some: np.ndarray) -> Events:
-        return extractor().extract(some)  # trains where it is needed first
+        return learnt().extract(some)  # learns where it is needed first
 
-    output = settings.output((*dataset.image_size, 2 * dataset.channels))
-    return _of_images(dataset, selection, output, lambda some: place.keep(key, some, events))
+    return _of_images(
+        dataset, selection, extractor.features_shape, lambda some: place.keep(key, some, events)
+    )
 
 
 def from_extractor(dataset: Dataset, selection: Selection, place: Place, extractor: Extractor) -> FeatureSet:

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from firstspike.data.dataset import Dataset
+from firstspike.data.samples import Samples, Selection, chosen_rows
 from firstspike.data.splits import stream
 from firstspike.errors import UserError
-from firstspike.readouts import linear
+from firstspike.readouts import linear, softhebb
 from firstspike.readouts.csnn import PUBLISHED
 from firstspike.readouts.events import from_dense
 from firstspike.readouts.linear import LinearReadout
+from firstspike.readouts.softhebb import SoftHebb
+from firstspike.readouts.sources import Place, from_softhebb
 from firstspike.report.extractor_run import ExtractorRun
 from models import create_model, get_model
 
@@ -126,3 +130,16 @@ def test_axes_are_exchanged_back():
         for net, images in zip(nets, (IMAGES, IMAGES.swapaxes(2, 3)), strict=True)
     ]
     np.testing.assert_allclose(times[0], times[1].swapaxes(1, 2), atol=1e-6)
+
+
+def test_features_learnt_in_passing_are_those_of_a_run(monkeypatch):
+    data = Dataset("patches", IMAGES, LABELS, IMAGES[:5], LABELS[:5], ("a", "b", "c"))
+    selection = Selection(seed=4, fold="0/5")
+    learn, held = chosen_rows(LABELS, selection)
+    net = small("softhebb", seed=4)
+    net.train(Samples(IMAGES, learn, LABELS[learn]), epochs={"hebbian": 1, "linear": 0})
+    few = SoftHebb().with_maps(*SMALL["softhebb"].values())
+    monkeypatch.setattr(softhebb, "SoftHebb", lambda: few)
+    parts = from_softhebb(data, selection, Place(threads=1)).parts
+    for rows, part in ((learn, parts.train), (held, parts.validation)):
+        np.testing.assert_array_equal(part.events.dense(), net.engine.events(IMAGES[rows]).dense())
