@@ -96,9 +96,9 @@ class DenseTrainer(GradientTrainer):
 
 
 class FastTrainer(GradientTrainer):
-    """Dense networks of neurons that fire at most once, or of their multi-spike twin; the largest membrane answers.
+    """Networks of neurons that fire at most once, or of their multi-spike twin; the largest membrane answers.
 
-    Time constants in ms.
+    Time constants in ms. `convolutions` are the maps of layers before the dense ones, 0 for none.
     """
 
     own: ClassVar[Mapping[str, Any]] = {
@@ -111,6 +111,8 @@ class FastTrainer(GradientTrainer):
         "bias": 0.0,
         "surrogate_scale": 100.0,
         "learn_kernel": False,
+        "convolutions": (0,),
+        "gain": 0.3,
         "loss_mode": "max",
         "bins": "nearest",
         "polarity": "merged",
@@ -118,8 +120,9 @@ class FastTrainer(GradientTrainer):
     neurons: ClassVar[tuple[str, ...]] = ("single-spike", "LIF")
 
     def network(self, settings: Mapping[str, Any]) -> Any:
-        """The network over all units of the input; its layers are equally wide."""
+        """The network over all units of the input, perhaps behind convolutions; its dense layers are equally wide."""
         from firstspike.neurons.networks import Fast
+        from firstspike.neurons.networks_conv import FastConv
 
         if settings["neuron"] not in self.neurons:
             raise UserError(f"unknown neuron {settings['neuron']!r}; choose from {', '.join(self.neurons)}")
@@ -128,7 +131,7 @@ class FastTrainer(GradientTrainer):
             raise UserError(
                 f"option hidden_size: {' '.join(map(str, units))} given; all layers are equally wide"
             )
-        return Fast(
+        dense = Fast(
             math.prod(self.shape),
             self.classes,
             hidden=units[0],
@@ -140,6 +143,9 @@ class FastTrainer(GradientTrainer):
             learn_kernel=settings["time_steps"] if settings["learn_kernel"] else None,
             **picked(settings, "skip_connections", "dt", "bias"),
         )
+        if settings["convolutions"] == (0,):
+            return dense
+        return FastConv(self.shape, settings["convolutions"], dense, gain=settings["gain"])
 
 
 CELL = {  # options of the neurons of convolutional networks, one a channel

@@ -63,6 +63,7 @@ ABOVE_0 = (
     "channels",
     "hidden_units",
     "tau",
+    "gain",
 )
 FROM_0 = (
     "weight_decay",

@@ -15,9 +15,10 @@ single_spike.md.
 import argparse
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ import torch
 
 from benchmarks.machine import RESULTS, machine, markdown, say
 from firstspike import checkpoint
-from firstspike.data import load, load_recordings
+from firstspike.data import load_recordings
 from firstspike.data.binning import Nearest, binned
 from firstspike.data.recordings import merge_polarities
-from firstspike.data.sequences import LatencyCoded, latency_table
+from firstspike.data.timed import Coding, load_timed
 from firstspike.files import write_json, write_text
 from firstspike.neurons.networks import Fast
+from firstspike.neurons.networks_conv import FastConv
 from firstspike.neurons.optimisation import Recipe
 from firstspike.neurons.training import GradientEngine, Source
 from tests.conftest import data_folder
@@ -42,7 +44,11 @@ NETWORKS = {"single spike": True, "twin that resets": False}
 
 @dataclass(frozen=True)
 class Setting:
-    """How images are coded and how the networks learn; time constants in steps."""
+    """How images are coded and how the networks learn; time constants in steps.
+
+    `falling` is over how many epochs the rate falls to 0 along a cosine, 0 for a constant one. `convolutions` are the
+    maps of layers before the hidden one.
+    """
 
     code: str
     steps: int
@@ -52,11 +58,34 @@ class Setting:
     tau_hidden: float
     tau_readout: float
     bias: float
+    hidden: int = 200
+    falling: int = 0
+    learn_kernel: bool = False
+    convolutions: tuple[int, ...] = ()
+
+    def recipe(self) -> Recipe:
+        """How networks learn."""
+        own = {"schedule": "cosine", "epochs": self.falling} if self.falling else {}
+        return Recipe(batch=128, optimiser="adam", lr=self.lr, loss_mode=self.loss_mode, **own)
+
+    def network(self, shape: tuple[int, ...], single: bool) -> Fast | FastConv:
+        """The network over steps of this shape."""
+        dense = Fast(
+            math.prod(shape), 10, self.hidden, single_spike=single, tau_hidden=self.tau_hidden,
+            tau_readout=self.tau_readout, scale=self.scale, bias=self.bias,
+            learn_kernel=self.steps if self.learn_kernel and single else None,
+        )  # fmt: skip
+        return FastConv(shape, self.convolutions, dense) if self.convolutions else dense
 
 
+PUBLISHED = Setting("fastsnn", 100, "max", 2e-4, None, 10.0, 20.0, 0.0)
+WIDE = Setting("linear", 16, "last", 2e-3, 4.0, 20.0, 40.0, 0.05, hidden=800, falling=15)
 SETTINGS = {
-    "published": Setting("fastsnn", 100, "max", 2e-4, None, 10.0, 20.0, 0.0),
+    "published": PUBLISHED,
+    "learnt kernel": replace(PUBLISHED, learn_kernel=True),
     "chosen": Setting("unit", 40, "mean", 2e-3, 1.0, 20.0, 40.0, 0.1),
+    "wide": WIDE,
+    "convolutional": replace(WIDE, steps=8, hidden=128, falling=5, bias=0.1, convolutions=(16, 32)),
 }
 
 
@@ -66,19 +95,16 @@ class Task:
 
     title: str
     read: Callable[[str, Setting], tuple[Source, Source]]
-    inputs: int
+    shape: tuple[int, int, int]
     published: float
     convolutional: float | None = None
 
 
 def images(name: str, setting: Setting) -> tuple[Source, Source]:
     """Images as one spike a pixel."""
-    data, steps = load(name, data_folder()), setting.steps
-    table = latency_table(setting.code, steps=steps)
-    return (
-        LatencyCoded(data.train_images, data.train_labels, table, steps),
-        LatencyCoded(data.test_images, data.test_labels, table, steps),
-    )
+    coding = Coding(steps=setting.steps, latency=setting.code)
+    found = load_timed(name, coding, data_folder())
+    return found.train, found.test
 
 
 def saccades(name: str, setting: Setting) -> tuple[Source, Source]:
@@ -89,10 +115,10 @@ def saccades(name: str, setting: Setting) -> tuple[Source, Source]:
 
 
 TASKS = {
-    "fashion-mnist": Task("Fashion-MNIST", images, 784, 89.05, 90.57),
-    "mnist": Task("MNIST", images, 784, 97.91, 99.3),
-    "nmnist-sim": Task("N-MNIST, simulated", saccades, 1156, 95.91),
-    "nmnist-real": Task("N-MNIST, real", saccades, 1156, 95.91),
+    "fashion-mnist": Task("Fashion-MNIST", images, (1, 28, 28), 89.05, 90.57),
+    "mnist": Task("MNIST", images, (1, 28, 28), 97.91, 99.3),
+    "nmnist-sim": Task("N-MNIST, simulated", saccades, (1, 34, 34), 95.91),
+    "nmnist-real": Task("N-MNIST, real", saccades, (1, 34, 34), 95.91),
 }
 
 
@@ -120,12 +146,8 @@ class Net:
     def open(self) -> tuple[GradientEngine, list[dict[str, float]]]:
         """The network as its last epoch left it, and the figures of its epochs."""
         how = SETTINGS[self.setting]
-        recipe = Recipe(batch=128, optimiser="adam", lr=how.lr, loss_mode=how.loss_mode)
-        network = Fast(
-            TASKS[self.task].inputs, 10, 200, single_spike=self.single,
-            tau_hidden=how.tau_hidden, tau_readout=how.tau_readout, scale=how.scale, bias=how.bias,
-        )  # fmt: skip
-        engine, history = GradientEngine(network.build(0), recipe, seed=0), []
+        network = how.network(TASKS[self.task].shape, self.single)
+        engine, history = GradientEngine(network.build(0), how.recipe(), seed=0), []
         if self.state.exists():
             tensors, meta = checkpoint.load(self.state)
             checkpoint.check(meta, model=MODEL, settings=self.settings)

@@ -6,6 +6,7 @@ Letters: N samples, T steps, U units, C channels, H rows, W columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,23 +113,33 @@ class Sequential:
         return np.ascontiguousarray(images.transpose(order))
 
 
+def _leaky(x: np.ndarray, milliseconds: float) -> np.ndarray:
+    """When a leaky unit of time constant 20 and threshold 0.2 fires: 20 ln(x / (x - 0.2)), inf where it never does."""
+    fires = x > 0.2
+    time = np.full(len(x), np.inf)
+    time[fires] = 20 * np.log(x[fires] / (x[fires] - 0.2)) * milliseconds
+    return time
+
+
+LATENCY_CODES: dict[str, Callable[[np.ndarray, int, float], np.ndarray]] = {
+    "unit": lambda pixel, steps, dt: _leaky(pixel / 255.0, 1.0) / dt,
+    "fastsnn": lambda pixel, steps, dt: _leaky(pixel / 1.0, 1000.0) / dt,
+    "linear": lambda pixel, steps, dt: np.where(pixel > 0, (1 - pixel / 255.0) * (steps - 1), np.inf),
+}
+"""When a pixel of value 0 .. 255 spikes, in steps, by the name of the code; inf = never."""
+
+
 def latency_table(code: str, *, steps: int = 100, dt: float = 1.0) -> np.ndarray:
     """The step at which a pixel of value 0 .. 255 spikes, int64 (256,), -1 = never.
 
-    A leaky unit of time constant 20 and threshold 0.2 fires at 20 ln(x / (x - 0.2)). `unit`: x = pixel /
-    255, in ms. `fastsnn`: x = the raw pixel, and the time counts as seconds, as in the published program
-    (arXiv 2205.15286).
+    `unit`: the pixel / 255 drives a leaky unit, in ms. `fastsnn`: the raw pixel does, and the time counts as seconds,
+    as in the published program (arXiv 2205.15286). `linear`: evenly over the steps, the brightest at the first; only
+    black is silent.
     """
-    scales = {"unit": (255.0, 1.0), "fastsnn": (1.0, 1000.0)}
-    if code not in scales:
-        raise UserError(f"latency code {code!r}; there are {', '.join(scales)}")
-    divisor, milliseconds = scales[code]
-    x = np.arange(256) / divisor
-    table = np.full(256, -1, np.int64)
-    fires = x > 0.2
-    step = np.rint(20 * np.log(x[fires] / (x[fires] - 0.2)) * milliseconds / dt)
-    table[fires] = np.where(step < steps, step, -1)
-    return table
+    if code not in LATENCY_CODES:
+        raise UserError(f"latency code {code!r}; there are {', '.join(LATENCY_CODES)}")
+    step = np.rint(LATENCY_CODES[code](np.arange(256), steps, dt))
+    return np.where(step < steps, step, -1).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,8 +52,8 @@ class Coding:
     Recordings: `bins` names the rule (`binning.py`), "auto" being "half-open" for units in a line and "frames" for
     pixels; bins of `window` seconds, or `steps` of them ("equal", "whole-ticks", "nearest" of `dt` ms); `group`
     neighbouring units, or both polarities ("merged") count as one; `size` (H, W) coarsens a sensor. Images:
-    `images` says how they are shown; one spike a pixel within `steps` at the time of `latency` ("fastsnn" or "unit"),
-    or row by row, then normalised as CIFAR-10's colours if `normalise`. Yin-Yang: `window` steps.
+    `images` says how they are shown; one spike a pixel within `steps` at the time of `latency` (LATENCY_CODES), or
+    row by row, then normalised as CIFAR-10's colours if `normalise`. Yin-Yang: `window` steps.
     """
 
     bins: str = "auto"

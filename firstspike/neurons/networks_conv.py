@@ -1,11 +1,13 @@
-"""Convolutional networks of spiking neurons: plif_net and sequential CIFAR-10, as descriptions and one module each.
+"""Convolutional networks of spiking neurons: plif_net, sequential CIFAR-10 and FastSNN's, as descriptions and one
+module each.
 
 Maps and pools act on every step alone; a neuron is shared by the positions of its channel. N samples, T steps, C
 channels. Sources: Fang et al. 2021 (plif_net), Fang et al. 2023 (sequential CIFAR-10), with the neurons of ParaLIF
 (2025) in them.
 """
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -14,9 +16,10 @@ from firstspike.errors import UserError
 from firstspike.neurons import draws
 from firstspike.neurons.base import Activity, Neuron
 from firstspike.neurons.modes import MODES
-from firstspike.neurons.networks import Output
+from firstspike.neurons.networks import Fast, FastNetwork, Output
 from firstspike.neurons.paralif import ParaLIF
 from firstspike.neurons.plif import PLIF
+from firstspike.neurons.weights import uniform
 
 NEURONS = ("LIF", "PLIF", *(f"ParaLIF-{mode}" for mode in MODES))
 
@@ -235,3 +238,73 @@ class ColumnNetwork(nn.Module):
                 x = self.pool(x)
         x = fire(self.neurons[-1], self.dense(x.flatten(2)), seed, len(self.maps), layers)
         return Output(self.readout(x), tuple(layers))
+
+
+@dataclass(frozen=True)
+class FastConv:
+    """FastSNN's neurons on images: (Conv, BatchNorm, neuron) for each of `channels`, then a dense network of them.
+
+    Input (N, T, C, H, W), `shape` its (C, H, W); maps are `kernel` pixels square, moved by `stride`. A normalised
+    current has mean `rest.bias` and deviation `gain`, so that a neuron's potential climbs to the threshold in steps.
+    `rest` has as many inputs as the maps leave, whatever it says.
+    """
+
+    shape: tuple[int, int, int]
+    channels: tuple[int, ...]
+    rest: Fast
+    kernel: int = 5
+    stride: int = 2
+    gain: float = 0.3
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3:
+            size = "x".join(map(str, self.shape))
+            raise UserError(f"samples of {size} units a step have no pixels; give convolutions=0")
+        if not self.channels or min(self.channels) < 1:
+            raise UserError(f"convolutions of {self.channels} maps; give at least one map each")
+
+    @property
+    def left(self) -> int:
+        """Units that the convolutions leave of a step."""
+        sides = self.shape[1:]
+        for _ in self.channels:
+            sides = tuple((side - 1) // self.stride + 1 for side in sides)
+        return self.channels[-1] * sides[0] * sides[1]
+
+    def build(self, seed: int = 0) -> "FastConvNetwork":
+        """Make the network, weights drawn from the seed."""
+        return FastConvNetwork(self, torch.Generator().manual_seed(seed))
+
+
+class FastConvNetwork(nn.Module):
+    """See FastConv."""
+
+    def __init__(self, description: FastConv, generator: torch.Generator) -> None:
+        super().__init__()
+        d = self.description = description
+        widths = (d.shape[0], *d.channels)
+        self.blocks = nn.ModuleList(self._block(a, b, generator) for a, b in itertools.pairwise(widths))
+        self.firing = nn.ModuleList(d.rest.layer(units, d.rest.tau_hidden, True) for units in d.channels)
+        self.rest = FastNetwork(replace(d.rest, inputs=d.left), generator)
+
+    def _block(self, inputs: int, outputs: int, generator: torch.Generator) -> PerStep:
+        d = self.description
+        conv = nn.Conv2d(inputs, outputs, d.kernel, d.stride, padding=d.kernel // 2, bias=False)
+        norm = nn.BatchNorm2d(outputs)
+        uniform(conv, conv.weight[0].numel() ** -0.5, 0.0, generator)
+        nn.init.constant_(norm.weight, d.gain)
+        nn.init.constant_(norm.bias, d.rest.bias)
+        return PerStep(conv, norm)
+
+    @property
+    def neurons(self) -> tuple[Neuron, ...]:
+        """The neurons of every hidden layer, from the input upwards."""
+        return (*self.firing, *self.rest.neurons)
+
+    def forward(self, x: torch.Tensor, *, seed: draws.Seed = 0) -> Output:
+        """Return the readout's membranes (N, T, classes) and the layers' activities."""
+        layers: list[Activity] = []
+        for k, (block, neuron) in enumerate(zip(self.blocks, self.firing, strict=True)):
+            x = fire(neuron, block(x), seed, k, layers)
+        potentials, rest = self.rest(x, seed=seed)
+        return Output(potentials, (*layers, *rest))

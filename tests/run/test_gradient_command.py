@@ -120,6 +120,10 @@ RUNS = {
         "--no-skip-connections",
         "--tensorboard",
     ),
+    "single spikes on images": (
+        *FAST,
+        *("--convolutions", "3", "4", "--gain", "0.5", "--latency", "linear", "--time-steps", "6"),
+    ),
     "one layer a size": (
         *SPSN,
         "--neuron",

@@ -8,7 +8,14 @@ import pytest
 
 from firstspike.data.augment import move_frames, move_spikes
 from firstspike.data.batches import ahead, batches
-from firstspike.data.sequences import LatencyCoded, RateCoded, Sequential, latency_table, yinyang_trains
+from firstspike.data.sequences import (
+    LATENCY_CODES,
+    LatencyCoded,
+    RateCoded,
+    Sequential,
+    latency_table,
+    yinyang_trains,
+)
 from firstspike.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5)).astype(np.uint8)
@@ -32,7 +39,7 @@ def test_sequential_grey_images_and_unknown_ways():
 
 
 def test_latency_coded_images_have_one_spike_a_pixel():
-    for code in ("unit", "fastsnn"):
+    for code in LATENCY_CODES:
         table = latency_table(code)
         batch = LatencyCoded(IMAGES, np.arange(6), table, 100).batch(np.arange(6))
         assert batch.shape == (6, 100, 60)
@@ -40,7 +47,8 @@ def test_latency_coded_images_have_one_spike_a_pixel():
         assert np.array_equal(batch.sum(axis=1), steps >= 0)
         assert np.array_equal(batch.argmax(axis=1)[steps >= 0], steps[steps >= 0])
     assert latency_table("unit")[255] == 4
-    with pytest.raises(UserError, match="there are unit, fastsnn"):
+    assert latency_table("linear", steps=11)[[0, 1, 51, 204, 255]].tolist() == [-1, 10, 8, 2, 0]
+    with pytest.raises(UserError, match="there are unit, fastsnn, linear"):
         latency_table("x")
 
 

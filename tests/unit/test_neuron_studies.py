@@ -108,7 +108,7 @@ def test_noise_flips_and_is_drawn_anew(monkeypatch):
 
 
 def test_single_spike_study_goes_on_epoch_by_epoch(monkeypatch, tmp_path, forbidden):
-    task = single_spike.Task("Tiny", lambda name, setting: (arrays(), arrays(12)), 6, 99.0, 99.5)
+    task = single_spike.Task("Tiny", lambda name, setting: (arrays(), arrays(12)), (6,), 99.0, 99.5)
     monkeypatch.setattr(single_spike, "TASKS", {"tiny": task})
     common = [
         "--tasks",

@@ -15,7 +15,7 @@ from firstspike.neurons import losses
 from firstspike.neurons.base import Activity
 from firstspike.neurons.delays import DelayConv, width_at
 from firstspike.neurons.networks import NEURONS, Dense, Fast, FixedDelay
-from firstspike.neurons.networks_conv import Cell, ColumnNet, PlifNet
+from firstspike.neurons.networks_conv import Cell, ColumnNet, FastConv, PlifNet
 from firstspike.neurons.networks_delay import DelayNet
 from firstspike.neurons.optimisation import Recipe, rate_at
 from firstspike.neurons.training import GradientEngine
@@ -254,6 +254,12 @@ CONVOLUTIONAL = {
         ),
         (8, 3, 8),
     ),
+    "single spikes": (FastConv((2, 12, 9), (4, 6), Fast(1, 10, 16, 2)), (4, 2, 12, 9)),
+    "single spikes, twin": (
+        FastConv((2, 12, 9), (4,), Fast(1, 10, 16, single_spike=False), kernel=3, stride=3),
+        (4, 2, 12, 9),
+    ),
+    "single spikes, kernels": (FastConv((2, 12, 9), (4,), Fast(1, 10, 16, learn_kernel=4)), (4, 2, 12, 9)),
 }
 
 
@@ -280,6 +286,17 @@ def test_convolutional_networks_train(name):
     ]
     assert any("maps.0" in key or "blocks.0" in key for key in moved)
     assert engine.scores(x).shape == (10, 10)
+
+
+def test_convolutional_single_spikes_are_single():
+    description = FastConv((1, 9, 7), (3, 5), Fast(1, 10, 16, bias=0.3, skip_connections=False), gain=2.0)
+    output = description.build(0)((torch.rand(6, 8, 1, 9, 7) > 0.5).float())
+    assert output.potentials.shape == (6, 8, 10)
+    shapes = [layer.output.shape for layer in output.layers]
+    assert shapes == [(6, 8, 3, 5, 4), (6, 8, 5, 3, 2), (6, 8, 16)]
+    counts = torch.cat([layer.counts().flatten() for layer in output.layers])
+    assert set(counts.unique().tolist()) == {0, 1}
+    assert description.left == 5 * 3 * 2
 
 
 WORKER = """
@@ -348,6 +365,11 @@ WRONG = [
     (lambda: Dense(8, 3, delay=3, delay_kind="far").build(), "normal, uniform"),
     (lambda: Fast(8, 3, 0), "at least one"),
     (lambda: Fast(8, 3, single_spike=False, learn_kernel=4), "no decay kernel"),
+    (
+        lambda: FastConv((8,), (4,), Fast(8, 3)),
+        "samples of 8 units a step have no pixels; give convolutions=0",
+    ),
+    (lambda: FastConv((1, 8, 8), (4, 0), Fast(8, 3)), "at least one map"),
     (lambda: PlifNet(size=4, layers=3), "to nothing"),
     (lambda: PlifNet(pool="min"), "max, average"),
     (lambda: Cell("Izhikevich"), "unknown neuron"),
