@@ -122,7 +122,7 @@ RUNS = {
     ),
     "single spikes on images": (
         *FAST,
-        *("--convolutions", "3", "4", "--gain", "0.5", "--latency", "linear", "--time-steps", "6"),
+        *("--preset", "convolutional", "--convolutions", "3", "4", "--gain", "0.5", "--time-steps", "6"),
     ),
     "one layer a size": (
         *SPSN,
@@ -199,6 +199,11 @@ def folder_of_events(place, *, cut):
         path = place / "Train" / "0" / "1.bin"
         path.write_bytes(path.read_bytes()[:-2])
     return place
+
+
+def test_single_spikes_need_pixels_for_convolutions(capsys, tmp_path):
+    line = refused(capsys, tmp_path, *FAST, "--coding", "columns", "--convolutions", "3")
+    assert "samples of 1x28 units a step have no pixels; give convolutions=0" in line
 
 
 def test_plif_net_runs(tmp_path):
