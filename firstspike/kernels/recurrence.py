@@ -104,7 +104,7 @@ def reset_backward(
     f: Lif, marks: np.ndarray, spikes: Rows, membranes: Rows, x: Rows, sums: np.ndarray, threads: int
 ) -> None:
     """Carry gradients at spikes, membranes to x, and each sample's share of the constants' to sums (N or 0, 5, U)."""
-    g = recurrence_reset_back.Gradients(spikes, membranes, x, sums)
+    g = recurrence_reset.Gradients(spikes, membranes, x, sums)
     fed = f.feedback.kind != NO_FEEDBACK
     _launch(lambda part: recurrence_reset_back.backward(f, marks, g, part), marks, threads, fed)
 

@@ -5,21 +5,21 @@
 gain = 1 - beta for SPSN and ParaLIF, 1 for the single-spike family. Exact and causal: no wrap-around, silence stays
 0. The way forward keeps the state (a, v) before every block of STEPS; the way back computes the block again from the
 input, so nothing of size (N, T, U) is kept but the input itself.
+
+Threshold, delta and single spikes of v itself come straight out of the loops over steps; any other output is made
+from a block of potentials by `recurrence_spikes`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from firstspike.kernels.lanes import UNITS, Unit, steps
 from firstspike.kernels.recurrence_draws import Noise, draw
 from firstspike.kernels.recurrence_rows import (
-    ALPHA,
-    BETA,
-    GAIN,
     PACKED,
     STEPS,
     THETA,
-    UNITS,
     Decay,
     Part,
     Rows,
@@ -27,7 +27,6 @@ from firstspike.kernels.recurrence_rows import (
     compiled,
     offset,
     pack,
-    prefetch,
     put,
     read_block,
     unpack_sums,
@@ -43,17 +42,17 @@ from firstspike.kernels.recurrence_spikes import (
     THRESHOLD,
     Spike,
     fire,
-    fire_first,
     normalise,
-    still_silent,
     undelta,
     unfire,
-    unfire_first,
     unnormalise,
 )
 
-CURRENT, MEMBRANE = 0, UNITS
-"""Where the state lies in its packed array; on the way back, what is carried to the step before for a and v."""
+CURRENT, MEMBRANE, SILENT = (UNITS * k for k in range(3))
+"""Where the state lies in its packed array; SILENT is 1 until a unit's first spike."""
+
+SUMS = 5 * UNITS
+"""Where the constants' gradients begin in the packed array of what is carried back."""
 
 
 class Filter(NamedTuple):
@@ -77,215 +76,245 @@ class Gradients(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Working memory for units n0..: packed constants and state; blocks of steps of v and normalised p (K+1, U) with
-    the step before in row 0, of currents a likewise (or none), of noise and gradients (K, U); rows `silent`, 1 until
-    a unit's first spike, and `after` and `total`, carried on the way back by delta and single spikes; the steps
-    downwards.
+    """Working memory for units n0..: packed constants and state; blocks of steps (K, U) of distances z, of `still`, 1
+    while a unit is silent, of noise and gradients, and with the step before in row 0 (K+1, U) of v, normalised p and
+    currents a; or nothing where the mode has no use for them.
     """
 
     n0: int
+    units: int
     c: np.ndarray
     state: np.ndarray
     v: np.ndarray
     p: np.ndarray
     a: np.ndarray
+    z: np.ndarray
+    still: np.ndarray
     noise: np.ndarray
     g: np.ndarray
-    silent: np.ndarray
     after: np.ndarray
-    total: np.ndarray
-    ignored: np.ndarray
-    order: np.ndarray
+
+
+@steps(
+    constants="alpha beta gain theta",
+    state="current membrane silent",
+    numbers="past once",
+    reads="x",
+    ahead="at_spikes at_x",
+    writes="v a z still spikes",
+    registers=8,
+)
+def _integrate(unit: Unit) -> None:
+    """One step: z = v - theta, less the v before for delta spikes; after its first spike a unit may be kept silent."""
+    before = unit.membrane
+    unit.current = unit.alpha * unit.current + unit.x
+    unit.membrane = unit.beta * before + unit.gain * unit.current
+    unit.z = unit.membrane - unit.past * before - unit.theta
+    unit.spikes = unit.where(unit.z > 0, 1, 0)
+    with unit.when("once"):
+        unit.spikes = unit.silent * unit.spikes
+        unit.silent = unit.silent - unit.spikes
+    unit.v, unit.a, unit.still = unit.membrane, unit.current, unit.silent
+
+
+@steps(
+    constants="alpha beta gain",
+    state="current membrane next after total d_alpha d_beta d_gain d_theta",
+    numbers="past once peak linear square",
+    reads="z still out potential a_before a_now v_before",
+    writes="x",
+    registers=4,
+)
+def _retreat(unit: Unit) -> None:
+    """One step back, from gradients at outputs and potentials: l = g + beta l[t+1] at v, gain l + alpha q[t+1] at x.
+
+    A single spike sends back the sum over silent j >= t of (j - t + 1) g[j], by two running sums that are 0 from the
+    spike on. The constants' gradients are q a[t-1], l v[t-1], l a[t], and less the slope's at theta.
+    """
+    unit.at_v = unit.potential
+    unit.at_z = 0
+    with unit.when("z"):
+        unit.at_s = unit.out
+        with unit.when("once"):
+            unit.after = (unit.after + unit.out) * unit.still
+            unit.total = (unit.total + unit.after) * unit.still
+            unit.at_s = unit.total
+        z = abs(unit.z)
+        unit.at_z = unit.at_s * unit.peak / (z * (z * unit.square + unit.linear) + 1)
+        unit.at_v = unit.at_v + (unit.at_z - unit.past * unit.next)
+        unit.next = unit.at_z
+    unit.membrane = unit.at_v + unit.beta * unit.membrane
+    unit.current = unit.gain * unit.membrane + unit.alpha * unit.current
+    unit.x = unit.current
+    with unit.when("a_now"):
+        unit.d_alpha = unit.d_alpha + unit.current * unit.a_before
+        unit.d_beta = unit.d_beta + unit.membrane * unit.v_before
+        unit.d_gain = unit.d_gain + unit.membrane * unit.a_now
+        unit.d_theta = unit.d_theta - unit.at_z
 
 
 @compiled
-def _scratch(f: Filter, n0: int, n1: int, learn: bool) -> Scratch:
-    units, real = n1 - n0, f.decay.alpha.dtype
+def _scratch(f: Filter, n0: int, n1: int, back: bool, learn: bool) -> Scratch:
+    units, real, plain, kind = n1 - n0, f.decay.alpha.dtype, _plain(f.spike), f.spike.kind
+    normal, noisy = f.spike.norm != IDENTITY, kind in (BERNOULLI, GUMBEL)
     v, p, a = (
-        np.zeros((STEPS + 1, units), real),
-        np.zeros((STEPS + 1, units), real),
+        np.zeros((STEPS + 1, units if learn or not plain else 0), real),
+        np.zeros((STEPS + 1, units if normal else 0), real),
         np.zeros((STEPS + 1, units if learn else 0), real),
     )
-    noise, g = np.empty((STEPS, units), real), np.empty((STEPS, units), real)
-    silent, after, total = np.ones(units, real), np.zeros(units, real), np.zeros(units, real)
-    c, order = pack(f.decay, n0, n1), np.arange(STEPS - 1, -1, -1)
-    return Scratch(
-        n0, c, np.zeros(PACKED, real), v, p, a, noise, g, silent, after, total, np.zeros(units, real), order
+    z, still = (
+        np.empty((STEPS, units if back and plain else 0), real),
+        np.empty((STEPS, units if back and kind == FIRST else 0), real),
     )
+    noise, g = (
+        np.empty((STEPS, units if noisy else 0), real),
+        np.empty((STEPS, units if back and not plain else 0), real),
+    )
+    state, after = np.zeros(3 * UNITS, real), np.zeros(units, real)
+    return Scratch(n0, units, pack(f.decay, n0, n1), state, v, p, a, z, still, noise, g, after)
 
 
 @compiled
 def _plain(spike: Spike) -> bool:
-    """Whether spikes are v > theta or v[t] - v[t-1] > theta: these come straight out of the filter's loop."""
-    return spike.norm == IDENTITY and (spike.kind == THRESHOLD or spike.kind == DELTA)
+    """Whether what is read is v itself, by a threshold, its rise, its first crossing, or not at all."""
+    return spike.norm == IDENTITY and spike.kind in (THRESHOLD, DELTA, FIRST, POTENTIAL)
 
 
 @compiled
-def _integrate(
-    w: Scratch, f: Filter, b: int, t0: int, steps: int, keep: bool, g: Rows, read: int, out: Rows, write: int
+def _reading(spike: Spike) -> tuple[float, float]:
+    """Whether the step before counts, and whether a unit is silent after its first spike: 1 for yes, else 0."""
+    return (1.0 if spike.kind == DELTA else 0.0), (1.0 if spike.kind == FIRST else 0.0)
+
+
+@compiled
+def _advance(
+    w: Scratch,
+    f: Filter,
+    b: int,
+    t0: int,
+    count: int,
+    g: Gradients,
+    v: Rows,
+    v_at: int,
+    out: Rows,
+    out_at: int,
 ) -> None:
-    """Advance the state by a block; with `keep`, v (and a, if wanted) go to rows 1... Steps before the lag is over have
-    no input, and v = 0.
-
-    To `out`: the plain spikes H(z), z = v - theta or v[t] - v[t-1] - theta; or, where their gradients g are given,
-    those at z.
+    """Advance the state by a block; potentials go to v, spikes to out and what is kept for the way back to w, where
+    these hold anything. Before the lag is over there is no input, and the state stays 0.
     """
-    c, state, x, units = w.c, w.state, f.x.data, np.uint64(w.v.shape[1])
-    real = c.dtype.type
-    zero, one, past = real(0), real(1), real(f.spike.kind == DELTA)
-    peak, linear, square = real(f.spike.peak), real(f.spike.linear), real(f.spike.square)
-    back, incoming = g.data.size > 0, g.data if g.data.size else w.after
-    for i in range(steps):
-        now, at = np.uint64(offset(f.x, b, t0 - f.lag + i, w.n0)), np.uint64(write + i * out.step)
-        row, r = np.uint64(i + 1 if keep else 1), np.uint64(read + i * g.step)
-        for j in range(units):
-            before = state[MEMBRANE + j]
-            potential = zero
-            if t0 + i >= f.lag:
-                current = c[ALPHA + j] * state[CURRENT + j] + x[now + j]
-                potential = c[BETA + j] * before + c[GAIN + j] * current
-                state[CURRENT + j] = current
-                state[MEMBRANE + j] = potential
-            w.v[row, j] = potential
-            z = potential - past * before - c[THETA + j]
-            if back:
-                out.data[at + j] = incoming[r + j] * peak / (one + abs(z) * (linear + square * abs(z)))
-            else:
-                out.data[at + j] = one if z > zero else zero
-        for j in range(w.a.shape[1]):
-            w.a[i + 1, j] = state[CURRENT + j]
+    numbers, units = _reading(f.spike), w.units
+    silent = min(max(f.lag - t0, 0), count)
+    for i, end in ((0, silent), (silent, count)):
+        x = f.x.data[:0] if i < silent else f.x.data
+        arrays = (x, g.out.data, g.x.data, v.data, w.a, w.z, w.still, out.data)
+        read, kept = offset(f.x, b, t0 - f.lag + i, w.n0), units * i
+        soon, later = offset(g.out, b, t0 + i, w.n0), offset(g.x, b, t0 + i, w.n0)
+        written = (v_at + i * v.step, kept + units, kept, kept, out_at + i * out.step)
+        strides = (f.x.step, g.out.step, g.x.step, v.step, units, units, units, out.step)
+        _integrate(w.c, w.state, numbers, arrays, (read, soon, later, *written), strides, units, end - i)
 
 
 @compiled
-def _normalised(w: Scratch, f: Filter, t0: int, steps: int) -> np.ndarray:
+def _normalised(w: Scratch, f: Filter, t0: int, count: int) -> np.ndarray:
     """Return the block's normalised potentials, of which the one before step 0 is 0."""
     if f.spike.norm == IDENTITY:
         return w.v
-    normalise(f.spike.norm, w.v, w.p, steps + 1)
+    normalise(f.spike.norm, w.v, w.p, count + 1)
     if t0 == 0:
         w.p[0] = 0
     return w.p
 
 
 @compiled
-def _fire(w: Scratch, f: Filter, b: int, t0: int, steps: int, out: Rows, silent_mark: np.ndarray) -> None:
+def _fire(w: Scratch, f: Filter, b: int, t0: int, count: int, out: Rows) -> None:
     """Write the outputs of a block whose potentials are in w.v."""
-    p, start = _normalised(w, f, t0, steps), offset(out, b, t0, w.n0)
-    if f.spike.kind == FIRST:
-        put(silent_mark, w.silent)
-        fire_first(p, w.c[THETA:], w.silent, steps, out, start)
-        return
-    if f.spike.kind == BERNOULLI or f.spike.kind == GUMBEL:
-        draw(f.noise, b, t0, steps, w.n0, w.noise)
-    fire(f.spike, p, w.c[THETA:], w.noise, steps, out, start)
+    p = _normalised(w, f, t0, count)
+    if w.noise.size:
+        draw(f.noise, b, t0, count, w.n0, w.noise)
+    fire(f.spike, p, w.c[THETA:], w.noise, count, out, offset(out, b, t0, w.n0))
+
+
+@compiled
+def _exchange(w: Scratch, marks: np.ndarray, save: bool) -> None:
+    """Keep the state before a block in marks (2 or 3, units), or take it back, to row 0 of v and a as well."""
+    for k in range(marks.shape[0]):
+        own = w.state[k * UNITS : k * UNITS + w.units]
+        if save:
+            put(marks[k], own)
+        else:
+            put(own, marks[k])
+    put(w.a[0], w.state[CURRENT:])
+    put(w.v[0], w.state[MEMBRANE:])
 
 
 @compiled
 def forward(f: Filter, out: Rows, potential: Rows, marks: np.ndarray, part: Part) -> None:
     """Filter, fire, write outputs and potentials; `marks` (N, blocks, 2 or 3, U) gets the state (a, v, silent)
-    before each block. Plain threshold and delta spikes come straight out of the filter's loop.
+    before each block.
     """
     plain, none = _plain(f.spike), Rows(f.x.data[:0], 0, 0)
-    keep = not plain or potential.data.size > 0
+    unasked = Gradients(none, none, none, np.zeros((0, 0, 0), marks.dtype))
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
-        w, units = _scratch(f, n0, n1, False), n1 - n0
-        current, membrane = w.state[CURRENT : CURRENT + units], w.state[MEMBRANE : MEMBRANE + units]
-        target = out if plain else Rows(w.ignored, 0, 0)
+        w = _scratch(f, n0, n1, False, False)
+        inner = Rows(w.v.reshape(-1), 0, w.units)
         for b in range(part.b0, part.b1):
-            w.state[:], w.silent[:] = 0, 1
+            w.state[:SILENT], w.state[SILENT:] = 0, 1
             for m in range(marks.shape[1]):
-                t0, steps = m * STEPS, min(STEPS, f.length - m * STEPS)
-                put(marks[b, m, 0, n0:n1], current)
-                put(marks[b, m, 1, n0:n1], membrane)
-                put(w.v[0], membrane)
-                _integrate(
-                    w, f, b, t0, steps, keep, none, 0, target, offset(target, b, t0, n0) if plain else 0
-                )
-                write_block(potential, offset(potential, b, t0, n0), steps, w.v[1:])
-                if not plain and f.spike.kind != POTENTIAL:
-                    _fire(w, f, b, t0, steps, out, marks[b, m, marks.shape[2] - 1, n0:n1])
+                t0, count = m * STEPS, min(STEPS, f.length - m * STEPS)
+                _exchange(w, marks[b, m, :, n0:n1], True)
+                at = offset(potential, b, t0, n0)
+                if plain:
+                    _advance(w, f, b, t0, count, unasked, potential, at, out, offset(out, b, t0, n0))
+                else:
+                    _advance(w, f, b, t0, count, unasked, inner, w.units, none, 0)
+                    write_block(potential, at, count, w.v[1:])
+                    if out.data.size:
+                        _fire(w, f, b, t0, count, out)
 
 
 @compiled
-def _retreat(w: Scratch, c: np.ndarray, carry: np.ndarray, i: int, sums: np.ndarray) -> None:
-    """Carry the gradients of step i (w.g) from v to the input: l = g + beta l[t+1], q = gain l + alpha q[t+1].
-
-    Where sums hold anything, they get the constants' gradients: q a[t-1], l v[t-1] and l a[t].
-    """
-    units, i = np.uint64(w.g.shape[1]), np.uint64(i)
-    for j in range(units):
-        late = w.g[i, j] + c[BETA + j] * carry[MEMBRANE + j]
-        early = c[GAIN + j] * late + c[ALPHA + j] * carry[CURRENT + j]
-        carry[MEMBRANE + j] = late
-        carry[CURRENT + j] = early
-        w.g[i, j] = early
-    if sums.size:
-        now = i + np.uint64(1)
-        for j in range(units):
-            sums[ALPHA + j] += carry[CURRENT + j] * w.a[i, j]
-            sums[BETA + j] += carry[MEMBRANE + j] * w.v[i, j]
-            sums[GAIN + j] += carry[MEMBRANE + j] * w.a[now, j]
-
-
-@compiled
-def _to_distances(w: Scratch, f: Filter, b: int, t0: int, steps: int, p: np.ndarray) -> None:
-    """Replace the gradients w.g at the outputs of a block by those at the distances z, or at p where there is no z."""
-    if f.spike.kind == GUMBEL:
-        draw(f.noise, b, t0, steps, w.n0, w.noise)
-    if f.spike.kind == FIRST:
-        still_silent(p, w.c[THETA:], w.silent, steps, w.noise)
-        unfire_first(f.spike, p, w.c[THETA:], w.noise, w.order[STEPS - steps :], w.g, w.after, w.total)
-    else:
-        unfire(f.spike, p, w.c[THETA:], w.noise, steps, w.g)
-
-
-@compiled
-def _from_distances(w: Scratch, f: Filter, steps: int, p: np.ndarray, sums: np.ndarray) -> None:
-    """Carry the gradients w.g from distances to potentials; collect theta's where wanted."""
-    compares = f.spike.kind == THRESHOLD or f.spike.kind == DELTA or f.spike.kind == FIRST
-    for i in range(steps if sums.size and compares else 0):
-        for j in range(w.g.shape[1]):
-            sums[THETA + j] -= w.g[i, j]
-    if f.spike.kind == DELTA:
-        undelta(w.g, steps, w.after)
-    unnormalise(f.spike.norm, p, steps, w.g)
-
-
-@compiled
-def _at_potentials(w: Scratch, f: Filter, b: int, t0: int, steps: int, g: Rows, sums: np.ndarray) -> None:
-    """Run a block forward again, from w.state; into w.g go the gradients at its potentials that outputs send back."""
-    units, read, none = w.g.shape[1], offset(g, b, t0, w.n0), Rows(f.x.data[:0], 0, 0)
-    if _plain(f.spike) and g.data.size:
-        _integrate(w, f, b, t0, steps, sums.size > 0, g, read, Rows(w.g.reshape(-1), 0, units), 0)
-        _from_distances(w, f, steps, w.v, sums)
-        return
-    fires = f.spike.kind != POTENTIAL and g.data.size > 0
-    if fires or sums.size:
-        _integrate(w, f, b, t0, steps, True, none, 0, Rows(w.ignored, 0, 0), 0)
-    read_block(g, read, steps, w.g)
-    if fires:
-        p = _normalised(w, f, t0, steps)
-        _to_distances(w, f, b, t0, steps, p)
-        _from_distances(w, f, steps, p, sums)
-
-
-@compiled
-def _back_block(
-    w: Scratch, f: Filter, b: int, t0: int, steps: int, g: Gradients, carry: np.ndarray, sums: np.ndarray
+def _to_potentials(
+    w: Scratch, f: Filter, b: int, t0: int, count: int, g: Gradients, sums: np.ndarray
 ) -> None:
-    """Run a block of steps backwards, from w.state; the block before it is called for meanwhile."""
-    _at_potentials(w, f, b, t0, steps, g.out, sums)
-    add_block(g.potential, offset(g.potential, b, t0, w.n0), steps, w.g)
-    units = w.g.shape[1]
-    for k in range(steps):
-        if t0 > 0:
-            prefetch(f.x, offset(f.x, b, t0 - STEPS + k, w.n0), units)
-            prefetch(g.out, offset(g.out, b, t0 - STEPS + k, w.n0), units)
-            prefetch(g.potential, offset(g.potential, b, t0 - STEPS + k, w.n0), units)
-        _retreat(w, w.c, carry, w.order[STEPS - steps + k], sums)
-    first = max(f.lag - t0, 0)
-    write_block(g.x, offset(g.x, b, t0 - f.lag + first, w.n0), steps - first, w.g[first:])
+    """Fill w.g with the gradients at the block's potentials w.v, from those at outputs and potentials."""
+    read_block(g.out, offset(g.out, b, t0, w.n0), count, w.g)
+    if g.out.data.size:
+        p, compares = _normalised(w, f, t0, count), f.spike.kind == THRESHOLD or f.spike.kind == DELTA
+        if f.spike.kind == GUMBEL:
+            draw(f.noise, b, t0, count, w.n0, w.noise)
+        unfire(f.spike, p, w.c[THETA:], w.noise, count, w.g)
+        for i in range(count if sums.size and compares else 0):
+            for j in range(w.units):
+                sums[THETA + j] -= w.g[i, j]
+        if f.spike.kind == DELTA:
+            undelta(w.g, count, w.after)
+        unnormalise(f.spike.norm, p, count, w.g)
+    add_block(g.potential, offset(g.potential, b, t0, w.n0), count, w.g)
+
+
+@compiled
+def _descend(
+    w: Scratch, f: Filter, b: int, t0: int, count: int, g: Gradients, carry: np.ndarray, inner: bool
+) -> None:
+    """Run a block of steps backwards; gradients at potentials are `inner` ones in w.g, or those that g holds. What
+    goes to steps before the first is dropped.
+    """
+    spike, units, none = f.spike, w.units, f.x.data[:0]
+    numbers = (*_reading(spike), spike.peak, spike.linear, spike.square)
+    own = Rows(w.g.reshape(-1), 0, units) if inner else g.potential
+    z = w.z.reshape(-1) if g.out.data.size and spike.kind != POTENTIAL else none
+    dropped = min(max(f.lag - t0, 0), count)
+    for first, end in ((dropped, count), (0, dropped)):
+        i = end - 1
+        x = g.x.data if first == dropped else none
+        arrays = (z, w.still, g.out.data, own.data, w.a, w.a, w.v, x)
+        out, target = offset(g.out, b, t0 + i, w.n0), offset(g.x, b, t0 - f.lag + i, w.n0)
+        at = i * units if inner else offset(own, b, t0 + i, w.n0)
+        kept = i * units
+        starts = (kept, kept, out, at, kept, kept + units, kept, target)
+        strides = (-units, -units, -g.out.step, -own.step, -units, -units, -units, -g.x.step)
+        _retreat(w.c, carry, numbers, arrays, starts, strides, units, end - first)
 
 
 @compiled
@@ -293,23 +322,25 @@ def backward(f: Filter, marks: np.ndarray, g: Gradients, part: Part) -> None:
     """Run the recurrence backwards, block by block: gradients of x and, where sums are given, of the units'
     constants.
     """
+    plain, learn, none = _plain(f.spike), g.sums.shape[0] > 0, Rows(f.x.data[:0], 0, 0)
+    needed = learn or (g.out.data.size > 0 and f.spike.kind != POTENTIAL)
     for n0 in range(part.n0, part.n1, UNITS):
-        n1, learn = min(n0 + UNITS, part.n1), g.sums.shape[0] > 0
-        w, units = _scratch(f, n0, n1, learn), n1 - n0
-        carry, sums = np.zeros(PACKED, marks.dtype), np.zeros(PACKED if learn else 0, marks.dtype)
+        n1 = min(n0 + UNITS, part.n1)
+        w, carry = _scratch(f, n0, n1, True, learn), np.zeros(SUMS + PACKED, marks.dtype)
+        inner, sums = Rows(w.v.reshape(-1), 0, w.units), carry[SUMS : SUMS + (PACKED if learn else 0)]
         for b in range(part.b0, part.b1):
-            carry[:], sums[:], w.after[:], w.total[:] = 0, 0, 0, 0
+            carry[:], w.after[:] = 0, 0
             for k in range(marks.shape[1]):
                 m = marks.shape[1] - 1 - k
-                put(w.state[CURRENT : CURRENT + units], marks[b, m, 0, n0:n1])
-                put(w.state[MEMBRANE : MEMBRANE + units], marks[b, m, 1, n0:n1])
-                put(w.v[0], marks[b, m, 1, n0:n1])
-                if f.spike.kind == FIRST:
-                    put(w.silent, marks[b, m, 2, n0:n1])
-                put(w.a[0], marks[b, m, 0, n0 : n0 + w.a.shape[1]])
-                _back_block(w, f, b, m * STEPS, min(STEPS, f.length - m * STEPS), g, carry, sums)
+                t0, count = m * STEPS, min(STEPS, f.length - m * STEPS)
+                _exchange(w, marks[b, m, :, n0:n1], False)
+                if needed:
+                    _advance(w, f, b, t0, count, g, inner, w.units, none, 0)
+                if not plain:
+                    _to_potentials(w, f, b, t0, count, g, sums)
+                _descend(w, f, b, t0, count, g, carry, not plain)
             for t in range(f.length - f.lag, f.length):
                 start = offset(g.x, b, t, n0)
-                g.x.data[start : start + units] = 0
+                g.x.data[start : start + w.units] = 0
             if learn:
                 unpack_sums(sums, g.sums[b], n0, n1)

@@ -15,15 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firstspike.kernels.lanes import UNITS, Unit, steps
 from firstspike.kernels.recurrence_rows import (
-    ALPHA,
-    BETA,
-    DROP,
-    GAIN,
     PACKED,
     STEPS,
-    THETA,
-    UNITS,
     Decay,
     Part,
     Rows,
@@ -31,6 +26,7 @@ from firstspike.kernels.recurrence_rows import (
     compiled,
     offset,
     pack_all,
+    put,
 )
 
 NO_FEEDBACK, FEED_SPIKES, FEED_RELU = range(3)
@@ -73,64 +69,79 @@ class Lif(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """Where a pass writes spikes and, unless they hold nothing, membranes after the reset and currents."""
+    """Where a pass writes, each holding nothing where it is not wanted: u and the gate, spikes, membranes after the
+    reset, currents.
+    """
 
+    u: Rows
+    gate: Rows
     spikes: Rows
     membranes: Rows
     currents: Rows
 
 
-class Place(NamedTuple):
-    """Where a run of steps begins in the input and in the trace, and in u, which moves on by `u_step` a step."""
+class Gradients(NamedTuple):
+    """What a pass backwards reads and writes: at spikes and membranes (or nothing), at x, and sums (N or 0, 5, U)."""
 
-    read: int
-    spikes: int
-    membranes: int
-    currents: int
-    u: int
-    u_step: int
+    spikes: Rows
+    membranes: Rows
+    x: Rows
+    sums: np.ndarray
+
+
+class Place(NamedTuple):
+    """An element of rows: sample, step and unit."""
+
+    b: int
+    t: int
+    n: int
+
+
+@compiled
+def found(source: Rows, at: Place) -> int:
+    """Return where an element lies."""
+    return offset(source, at.b, at.t, at.n)
 
 
 class Span(NamedTuple):
     """Working memory for units n0..n0+size-1 of one sample.
 
-    `constants` and `state` are packed block by block (5 UNITS each). Flat blocks of steps, unit n of step i at i *
-    size + n: u, gradient g and gate; spikes, membranes and currents one step later, after those of the step before.
-    `row` is a row of input or gradient, `fed` the activity that is fed back, `order` the steps of a block downwards.
+    `constants` and `state` are packed block by block (5 UNITS each). `trace` is a block of steps, unit n of step i at i
+    * size + n, for the way back; `before` are its membranes and currents with those of the step before in front. `row`
+    is a row of input, `fed` the activity that is fed back, `now` and `back` gradients: a row, and what feedback sends
+    back.
     """
 
     n0: int
     size: int
     constants: np.ndarray
     state: np.ndarray
-    u: np.ndarray
-    g: np.ndarray
-    gate: np.ndarray
     trace: Trace
+    before: tuple[np.ndarray, np.ndarray]
     row: np.ndarray
     fed: np.ndarray
-    order: np.ndarray
+    now: np.ndarray
+    back: np.ndarray
 
 
 @compiled
-def make_span(f: Lif, n0: int, n1: int, learn: bool) -> Span:
+def make_span(f: Lif, n0: int, n1: int, back: bool, learn: bool) -> Span:
     """Allocate a task's working memory and pack its constants."""
-    real, size = f.decay.alpha.dtype, n1 - n0
-    later, some = (STEPS + 1) * size, (STEPS + 1) * size if learn or f.feedback.kind == FEED_RELU else 0
+    real, size, kind = f.decay.alpha.dtype, n1 - n0, f.feedback.kind
+    block = STEPS * size
+    later = block + size if back and (learn or kind == FEED_RELU) else 0
+    membranes, currents = np.empty(later, real), np.empty(later, real)
     trace = Trace(
-        Rows(np.empty(later, real), 0, size),
-        Rows(np.empty(some, real), 0, size),
-        Rows(np.empty(some, real), 0, size),
+        Rows(np.empty(block if back else 0, real), 0, size),
+        Rows(np.empty(block if back and f.reset.refractory > 0 else 0, real), 0, size),
+        Rows(np.empty(block if back and kind == FEED_SPIKES else 0, real), 0, size),
+        Rows(membranes[size:], 0, size),
+        Rows(currents[size:], 0, size),
     )
     constants = pack_all(f.decay, n0, n1)
-    state, gate = (
-        np.zeros(constants.size, real),
-        np.ones((STEPS if f.reset.refractory > 0 else 1) * size, real),
-    )
-    u, g, order = np.empty(STEPS * size, real), np.empty(STEPS * size, real), np.arange(STEPS - 1, -1, -1)
-    return Span(
-        n0, size, constants, state, u, g, gate, trace, np.zeros(size, real), np.zeros(size, real), order
-    )
+    rows, back = np.zeros((3, size), real), np.zeros(constants.size // PACKED * UNITS, real)
+    state = np.zeros(constants.size, real)
+    return Span(n0, size, constants, state, trace, (membranes, currents), rows[0], rows[1], rows[2], back)
 
 
 @compiled
@@ -138,120 +149,104 @@ def exchange(w: Span, marks: np.ndarray, save: bool) -> None:
     """Keep the state of a span in marks (2 or 4, size), or take it back; counters and feedback only where there are
     any.
     """
-    for n in range(w.size):
-        at = n // UNITS * PACKED + n % UNITS
-        if save:
-            marks[0, n], marks[1, n] = w.state[at + SYN], w.state[at + MEM]
-        else:
-            w.state[at + SYN], w.state[at + MEM] = marks[0, n], marks[1, n]
-        if marks.shape[0] > 2 and save:
-            marks[2, n], marks[3, n] = w.state[at + COUNT], w.fed[n]
-        elif marks.shape[0] > 2:
-            w.state[at + COUNT], w.fed[n] = marks[2, n], marks[3, n]
+    for first in range(0, w.size, UNITS):
+        end, own = min(first + UNITS, w.size), w.state[first // UNITS * PACKED :]
+        _copy(marks[0, first:end], own[SYN:], save)
+        _copy(marks[1, first:end], own[MEM:], save)
+        if marks.shape[0] > 2:
+            _copy(marks[2, first:end], own[COUNT:], save)
+            _copy(marks[3, first:end], w.fed[first:], save)
 
 
 @compiled
-def _close(state: np.ndarray, gate: np.ndarray, at: np.uint64, units: np.uint64) -> None:
-    """Count down; the gate is shut where the counter is above 0."""
-    zero, one = gate.dtype.type(0), gate.dtype.type(1)
-    for j in range(units):
-        state[COUNT + j] -= one
-        gate[at + j] = zero if state[COUNT + j] > zero else one
+def _copy(kept: np.ndarray, own: np.ndarray, save: bool) -> None:
+    if save:
+        put(kept, own)
+    else:
+        put(own[: kept.size], kept)
 
 
-@compiled
-def _wind(state: np.ndarray, spikes: np.ndarray, at: np.uint64, units: np.uint64, refractory: float) -> None:
-    """Set the counter of the units that have just fired."""
-    zero = spikes.dtype.type(0)
-    for j in range(units):
-        if spikes[at + j] > zero:
-            state[COUNT + j] = refractory
-
-
-@compiled
-def record(state: np.ndarray, where: int, target: np.ndarray, at: int, units: int) -> None:
-    """Write a row of the state, if the target holds anything."""
-    for j in range(units if target.size else 0):
-        target[at + j] = state[where + j]
+@steps(
+    constants="alpha beta gain theta drop",
+    state="syn mem count",
+    numbers="keep refractory",
+    reads="x",
+    ahead="at_spikes at_x",
+    writes="u gate spikes membranes currents",
+    registers=8,
+)
+def _integrate(unit: Unit) -> None:
+    """One step; a counter keeps the gate shut for some steps after a spike."""
+    unit.syn = unit.alpha * unit.syn + unit.x
+    unit.driven = unit.syn
+    with unit.when("refractory"):
+        unit.count = unit.count - 1
+        unit.gate = unit.where(unit.count > 0, 0, 1)
+        unit.driven = unit.gate * unit.syn
+    unit.u = unit.beta * unit.mem + unit.gain * unit.driven
+    fired = unit.u - unit.theta > 0
+    unit.mem = unit.where(fired, unit.keep * unit.u - unit.drop, unit.u)
+    unit.spikes = unit.where(fired, 1, 0)
+    with unit.when("refractory"):
+        unit.count = unit.where(unit.spikes > 0, unit.refractory, unit.count)
+    unit.membranes, unit.currents = unit.mem, unit.syn
 
 
 @compiled
 def _advance(
     w: Span,
-    c: np.ndarray,
-    state: np.ndarray,
+    f: Lif,
     first: int,
-    reset: Reset,
     x: Rows,
+    read: int,
     out: Trace,
+    to: Place,
+    g: Gradients,
     at: Place,
-    steps: int,
+    count: int,
 ) -> None:
-    """Advance the block of units that begins at `first` of the span, constants c and state packed, by `steps` steps."""
-    units = min(UNITS, w.size - first)
-    zero, one, keep = c.dtype.type(0), c.dtype.type(1), c.dtype.type(reset.keep)
-    for i in range(steps):
-        r, s = np.uint64(at.read + i * x.step + first), np.uint64(at.spikes + i * out.spikes.step + first)
-        o = np.uint64(at.u + i * at.u_step + first)
-        g = o if reset.refractory > 0 else np.uint64(first)
-        if reset.refractory > 0:
-            _close(state, w.gate, g, np.uint64(units))
-        for j in range(np.uint64(units)):
-            current = c[ALPHA + j] * state[SYN + j] + x.data[r + j]
-            potential = c[BETA + j] * state[MEM + j] + c[GAIN + j] * (w.gate[g + j] * current)
-            fired = potential - c[THETA + j] > zero
-            state[SYN + j] = current
-            state[MEM + j] = keep * potential - c[DROP + j] if fired else potential
-            w.u[o + j] = potential
-            out.spikes.data[s + j] = one if fired else zero
-        if reset.refractory > 0:
-            _wind(state, out.spikes.data, s, np.uint64(units), reset.refractory)
-        record(state, MEM, out.membranes.data, at.membranes + i * out.membranes.step + first, units)
-        record(state, SYN, out.currents.data, at.currents + i * out.currents.step + first, units)
+    """Advance the block of units that begins at `first` of the span by `count` steps: x from `read` on, the trace to
+    `to`; the gradients at `at` are called for.
+    """
+    block = slice(first // UNITS * PACKED, (first // UNITS + 1) * PACKED)
+    arrays = (x.data, g.spikes.data, g.x.data, out.u.data, out.gate.data)
+    arrays = (*arrays, out.spikes.data, out.membranes.data, out.currents.data)
+    starts = (read + first, found(g.spikes, at) + first, found(g.x, at) + first)
+    starts = (*starts, found(out.u, to) + first, found(out.gate, to) + first)
+    starts = (*starts, found(out.spikes, to) + first, found(out.membranes, to) + first)
+    starts = (*starts, found(out.currents, to) + first)
+    strides = (x.step, g.spikes.step, g.x.step, out.u.step, out.gate.step)
+    strides = (*strides, out.spikes.step, out.membranes.step, out.currents.step)
+    numbers, units = (f.reset.keep, f.reset.refractory), min(UNITS, w.size - first)
+    _integrate(w.constants[block], w.state[block], numbers, arrays, starts, strides, units, count)
 
 
 @compiled
-def _advance_fed(w: Span, f: Lif, out: Trace, at: Place, steps: int) -> None:
+def _advance_fed(w: Span, f: Lif, out: Trace, to: Place, g: Gradients, at: Place, count: int) -> None:
     """Advance a span with feedback: every step adds what the step before feeds back, unit block by unit block."""
     zero = w.fed.dtype.type(0)
-    for i in range(steps):
+    for i in range(count):
+        read, there = offset(f.x, at.b, at.t + i, at.n), Place(to.b, to.t + i, to.n)
         for n in range(w.size):
-            w.row[n] = f.x.data[at.read + i * f.x.step + n] + f.feedback.bias[n]
+            w.row[n] = f.x.data[read + n] + f.feedback.bias[n]
         accumulate(f.feedback.inwards, w.fed, w.row)
-        now = Place(
-            0,
-            at.spikes + i * out.spikes.step,
-            at.membranes + i * out.membranes.step,
-            at.currents + i * out.currents.step,
-            at.u + i * at.u_step,
-            0,
-        )
-        for k in range(-(-w.size // UNITS)):
-            block = slice(k * PACKED, (k + 1) * PACKED)
-            _advance(
-                w, w.constants[block], w.state[block], k * UNITS, f.reset, Rows(w.row, 0, 0), out, now, 1
-            )
-        for n in range(w.size):
-            m = w.state[n // UNITS * PACKED + MEM + n % UNITS]
-            w.fed[n] = out.spikes.data[now.spikes + n] if f.feedback.kind == FEED_SPIKES else max(m, zero)
+        for first in range(0, w.size, UNITS):
+            here = Place(at.b, at.t + i, at.n)
+            _advance(w, f, first, Rows(w.row, 0, 0), 0, out, there, g, here, 1)
+        if f.feedback.kind == FEED_SPIKES:
+            put(w.fed, out.spikes.data[found(out.spikes, there) :])
+        else:
+            for n in range(w.size):
+                w.fed[n] = max(w.state[n // UNITS * PACKED + MEM + n % UNITS], zero)
 
 
 @compiled
-def run_block(w: Span, f: Lif, b: int, t0: int, steps: int, out: Trace, rewind: bool) -> None:
-    """Advance a span by a block of steps and write its trace; `rewind` is a run over the span's own memory."""
-    t, n = (1, 0) if rewind else (t0, w.n0)
-    at = Place(
-        offset(f.x, b, t0, w.n0),
-        offset(out.spikes, b, t, n),
-        offset(out.membranes, b, t, n),
-        offset(out.currents, b, t, n),
-        0,
-        w.size if rewind or f.reset.refractory > 0 else 0,
-    )
+def run_block(w: Span, f: Lif, out: Trace, to: Place, g: Gradients, at: Place, count: int) -> None:
+    """Advance a span by a block of steps from `at` on and write its trace to `to`."""
     if f.feedback.kind == NO_FEEDBACK:
-        _advance(w, w.constants, w.state, 0, f.reset, f.x, out, at, steps)
+        _advance(w, f, 0, f.x, found(f.x, at), out, to, g, at, count)
     else:
-        _advance_fed(w, f, out, at, steps)
+        _advance_fed(w, f, out, to, g, at, count)
 
 
 @compiled
@@ -260,12 +255,14 @@ def forward(f: Lif, spikes: Rows, membranes: Rows, marks: np.ndarray, part: Part
     block.
     """
     width = UNITS if f.feedback.kind == NO_FEEDBACK else max(part.n1 - part.n0, 1)
-    out = Trace(spikes, membranes, Rows(marks.reshape(-1)[:0], 0, 0))
+    none = Rows(f.x.data[:0], 0, 0)
+    out, unasked = Trace(none, none, spikes, membranes, none), Gradients(none, none, none, marks[0, :0])
     for n0 in range(part.n0, part.n1, width):
         n1 = min(n0 + width, part.n1)
-        w = make_span(f, n0, n1, False)
+        w = make_span(f, n0, n1, False, False)
         for b in range(part.b0, part.b1):
             w.state[:], w.fed[:] = 0, 0
             for m in range(marks.shape[1]):
                 exchange(w, marks[b, m, :, n0:n1], True)
-                run_block(w, f, b, m * STEPS, min(STEPS, f.length - m * STEPS), out, False)
+                at, count = Place(b, m * STEPS, n0), min(STEPS, f.length - m * STEPS)
+                run_block(w, f, out, at, unasked, at, count)

@@ -1,39 +1,31 @@
 """What every recurrence shares: strided rows, packed units, the cut into independent tasks and their threads.
 
-N samples, T steps, U units, K steps of a block. A recurrence runs over T for up to UNITS units of a sample at once: a
-row of units is the vector that the compiler works on, and (sample, unit block) pairs are independent tasks.
-
-Habits that keep the inner loops vectorised: rows are indexed by unsigned numbers (a signed index is first tested for
-being negative); all constants of a unit lie in one array, all its state in another, UNITS apart, so that the compiler
-need not ask whether they overlap; blocks are walked backwards through an `order` array, because a check for overlap
-that is hoisted out of a descending loop always says yes.
+N samples, T steps, U units, K steps of a block. A recurrence runs over T for up to UNITS units of a sample at once, by
+the loops of `lanes`; (sample, unit block) pairs are independent tasks. In the loops that are left to the compiler rows
+are indexed by unsigned numbers: a signed index is first tested for being negative, which keeps a loop from being
+vectorised.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import NamedTuple
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from firstspike.kernels import jit
+from firstspike.kernels.lanes import UNITS, Unit, steps
 
 STEPS = 64
 """Steps of a block: states are kept once a block, and the steps in between are computed again on the way back."""
-
-UNITS = 256
-"""Units of a block: a few scratch blocks of STEPS x UNITS numbers stay within a core's second-level cache."""
 
 ALPHA, BETA, GAIN, THETA, DROP = (UNITS * k for k in range(5))
 PACKED = 5 * UNITS
 """Where a block's constants lie in its packed array of 5 x UNITS numbers; their gradients likewise."""
 
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-"""The one way a kernel is compiled: no fastmath, so neither vector width nor threads change a bit; a division by zero
-gives infinity instead of a branch that would keep the loop from being vectorised."""
+compiled = partial(jit.compiled, error_model="numpy")
+"""The one way a recurrence is compiled: a division by zero gives infinity instead of a branch that would keep the loop
+from being vectorised."""
 
 
 class Rows(NamedTuple):
@@ -79,29 +71,6 @@ def block_count(length: int) -> int:
     return -(-length // STEPS)
 
 
-@intrinsic
-def _prefetch(typingctx: Any, array: Any, index: Any) -> tuple:
-    """Ask for the cache line of array[index] without waiting for it."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        hint = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
-        builder.call(function, [builder.bitcast(builder.gep(data, [args[1]]), byte), i32(0), i32(3), i32(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), codegen
-
-
-@compiled
-def prefetch(source: Rows, start: int, units: int) -> None:
-    """Ask for a row ahead of time: blocks are walked downwards, which the processor does not foresee."""
-    line = 64 // source.data.itemsize
-    for j in range(0, units if source.data.size else 0, line):
-        _prefetch(source.data, start + j)
-
-
 @compiled
 def put(target: np.ndarray, source: np.ndarray) -> None:
     """Copy a row (a plain loop: cheaper in compiled code than an array assignment)."""
@@ -125,6 +94,20 @@ def accumulate(weights: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
         p = live[k]
         for j in range(into.size):
             into[j] += by[p] * weights[p, j]
+
+
+@steps(constants="", state="total", reads="weight", spread="by", registers=8)
+def _add_row(unit: Unit) -> None:
+    unit.total = unit.total + unit.by * unit.weight
+
+
+@compiled
+def multiply(weights: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
+    """Set `into` to sum_i by[i] weights[i, :], in order; `into` is padded to a whole number of UNITS."""
+    into[:] = 0
+    for n in range(0, weights.shape[1], UNITS):
+        units, block = min(UNITS, weights.shape[1] - n), into[n : n + UNITS]
+        _add_row(block, block, (), (weights, by), (n, 0), (weights.shape[1], 1), units, by.size)
 
 
 @compiled

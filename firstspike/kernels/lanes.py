@@ -1,0 +1,267 @@
+"""Loops over steps whose state stays in the processor's registers: what the recurrences are made of.
+
+A unit is a lane of a register. `steps` turns a function of one step into compiled code that runs it over many units
+and steps; within the function the names of a `Unit` stand for registers, with Python's operators:
+
+    @steps(constants="alpha", state="v", reads="x", writes="out")
+    def leak(unit):
+        unit.v = unit.alpha * unit.v + unit.x
+        unit.out = unit.v
+
+Every operation is rounded on its own, so neither the width of registers nor the place of a unit changes a bit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from firstspike.kernels.vector import INDEX, data_of
+
+UNITS = 256
+"""How far the constants of a block of units, and their states, lie apart in their packed arrays."""
+
+REGISTER = 64  # bytes; narrower processors take several of theirs
+_BIT, _INT = ir.IntType(1), ir.IntType(32)
+
+
+class Lanes:
+    """A register of numbers, or of truths, with Python's operators; what meets it may be a plain number."""
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder, self.value = builder, value
+
+    def __add__(self, other: "Lanes | float") -> "Lanes":
+        return self._with(self.builder.fadd, other)
+
+    def __sub__(self, other: "Lanes | float") -> "Lanes":
+        return self._with(self.builder.fsub, other)
+
+    def __mul__(self, other: "Lanes | float") -> "Lanes":
+        return self._with(self.builder.fmul, other)
+
+    def __truediv__(self, other: "Lanes | float") -> "Lanes":
+        return self._with(self.builder.fdiv, other)
+
+    def __gt__(self, other: "Lanes | float") -> "Lanes":
+        return self._with(lambda a, b: self.builder.fcmp_ordered(">", a, b), other)
+
+    def __abs__(self) -> "Lanes":
+        return Lanes(self.builder, _call(self.builder, "llvm.fabs", self.value.type, [self.value]))
+
+    def _with(self, operation: Callable, other: "Lanes | float") -> "Lanes":
+        return Lanes(self.builder, operation(self.value, as_lanes(self.value.type, other)))
+
+
+def as_lanes(kind: ir.VectorType, number: Lanes | float) -> ir.Value:
+    """A register's value, or a plain number in all lanes."""
+    return number.value if isinstance(number, Lanes) else kind([float(number)] * kind.count)
+
+
+def _call(builder: ir.IRBuilder, name: str, kind: ir.Type, arguments: list[ir.Value]) -> ir.Value:
+    """Call an LLVM intrinsic on a vector type, named after it: llvm.NAME.v16f32 (and .p0 where it takes a pointer)."""
+    vector = next(a.type for a in arguments if isinstance(a.type, ir.VectorType) and a.type.element != _BIT)
+    pointer = ".p0" if any(isinstance(a.type, ir.PointerType) for a in arguments) else ""
+    width = 32 if isinstance(vector.element, ir.FloatType) else 64
+    function = ir.FunctionType(kind, [a.type for a in arguments])
+    full = f"{name}.v{vector.count}f{width}{pointer}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, full), arguments)
+
+
+class Unit:
+    """The names of a step: constants, state, what is read and written, and numbers that are the same for all units."""
+
+    def __init__(self, loop: "_Loop", kind: ir.VectorType) -> None:
+        self.__dict__.update(_loop=loop, _kind=kind, _slots={})
+
+    def __getattr__(self, name: str) -> Lanes:
+        return Lanes(self._loop.builder, self._loop.builder.load(self._slots[name]))
+
+    def __setattr__(self, name: str, number: Lanes | float) -> None:
+        if name not in self._slots:
+            self._slots[name] = cgutils.alloca_once(self._loop.builder, self._kind)
+        self._loop.builder.store(as_lanes(self._kind, number), self._slots[name])
+
+    def where(self, truths: Lanes, yes: Lanes | float, no: Lanes | float) -> Lanes:
+        """`yes` in the lanes that hold true, else `no`."""
+        both = [as_lanes(self._kind, each) for each in (yes, no)]
+        return Lanes(self._loop.builder, self._loop.builder.select(truths.value, *both))
+
+    @contextmanager
+    def when(self, name: str) -> Iterator[None]:
+        """Do what follows only if a number is above 0, or if an array that is read or written holds anything."""
+        with self._loop.builder.if_then(self._loop.conditions[name]):
+            yield
+
+
+Step = Callable[[Unit], None]
+
+
+class _Loop:
+    """One compiled loop in the making: its arguments, and the blocks of code that go through units and steps."""
+
+    def __init__(
+        self,
+        step: Step,
+        names: dict[str, list[str]],
+        context: Any,
+        builder: ir.IRBuilder,
+        kinds: Any,
+        given: Any,
+    ) -> None:
+        self.step, self.names, self.builder = step, names, builder
+        constants, state, numbers, arrays, starts, strides, self.units, self.count = given
+        real = kinds[0].dtype
+        self.kind = ir.VectorType(context.get_value_type(real), REGISTER // (real.bitwidth // 8))
+        self.constants = data_of(context, builder, kinds[0], constants)
+        self.state = data_of(context, builder, kinds[1], state)
+        self.numbers, self.conditions = {}, {}
+        for k, name in enumerate(names["numbers"]):
+            number = context.cast(builder, builder.extract_value(numbers, k), kinds[2][k], real)
+            self.numbers[name] = self._everywhere(number)
+            self.conditions[name] = builder.fcmp_ordered(">", number, number.type(0))
+        self.streams = {}
+        for k, name in enumerate(names["reads"] + names["spread"] + names["ahead"] + names["writes"]):
+            array = context.make_array(kinds[3][k])(context, builder, builder.extract_value(arrays, k))
+            start, stride = (
+                context.cast(builder, builder.extract_value(each, k), kind[k], types.int64)
+                for each, kind in ((starts, kinds[4]), (strides, kinds[5]))
+            )
+            self.streams[name] = (array.data, start, stride)
+            self.conditions[name] = builder.icmp_signed(">", array.nitems, INDEX(0))
+
+    def emit(self, registers: int) -> None:
+        """All units: as many registers at once as asked for, then the rest register by register, the last masked."""
+        builder, width = self.builder, self.kind.count
+        some = INDEX(registers * width)
+        whole = builder.mul(builder.sdiv(self.units, some), some)
+        with cgutils.for_range_slice(builder, INDEX(0), whole, some, inc=True) as (first, _):
+            self._steps([builder.add(first, INDEX(r * width)) for r in range(registers)], None)
+        with cgutils.for_range_slice(builder, whole, self.units, INDEX(width), inc=True) as (first, _):
+            left = builder.trunc(builder.sub(self.units, first), _INT)
+            lanes = ir.VectorType(_INT, width)
+            mask = builder.icmp_signed("<", lanes(list(range(width))), self._everywhere(left))
+            self._steps([first], mask)
+
+    def _steps(self, firsts: list[ir.Value], mask: ir.Value | None) -> None:
+        """Run the steps over the units of a few registers."""
+        units = [self._begin(first) for first in firsts]
+        with cgutils.for_range(self.builder, self.count) as loop:
+            rows = {
+                name: self.builder.gep(data, [self.builder.add(start, self.builder.mul(stride, loop.index))])
+                for name, (data, start, stride) in self.streams.items()
+            }
+            spread = {name: self._everywhere(self.builder.load(rows[name])) for name in self.names["spread"]}
+            for first, unit in zip(firsts, units, strict=True):
+                at = {name: self._register(row, first) for name, row in rows.items()}
+                for name, number in spread.items():
+                    setattr(unit, name, Lanes(self.builder, number))
+                self._read(unit, at, mask)
+                self.step(unit)
+                self._write(unit, at, mask)
+        for first, unit in zip(firsts, units, strict=True):
+            for k, name in enumerate(self.names["state"]):
+                self._store(getattr(unit, name).value, self._packed(self.state, k, first), None)
+
+    def _begin(self, first: ir.Value) -> Unit:
+        """The units of a register before the first step."""
+        unit = Unit(self, self.kind)
+        for packed, names in ((self.constants, self.names["constants"]), (self.state, self.names["state"])):
+            for k, name in enumerate(names):
+                setattr(unit, name, Lanes(self.builder, self._load(self._packed(packed, k, first), None)))
+        for name, number in self.numbers.items():
+            setattr(unit, name, Lanes(self.builder, number))
+        for name in self.names["writes"]:
+            setattr(unit, name, 0)
+        return unit
+
+    def _read(self, unit: Unit, at: dict[str, ir.Value], mask: ir.Value | None) -> None:
+        """Load a step's numbers, 0 from an array that holds nothing, and call for those that will be wanted."""
+        for name in self.names["reads"]:
+            setattr(unit, name, 0)
+            with unit.when(name):
+                setattr(unit, name, Lanes(self.builder, self._load(at[name], mask)))
+        hint = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _INT, _INT, _INT])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, hint, "llvm.prefetch.p0")
+        for name in self.names["ahead"]:
+            with unit.when(name):
+                address = self.builder.bitcast(at[name], ir.IntType(8).as_pointer())
+                self.builder.call(prefetch, [address, _INT(0), _INT(3), _INT(1)])
+
+    def _write(self, unit: Unit, at: dict[str, ir.Value], mask: ir.Value | None) -> None:
+        """Store a step's numbers where an array wants them."""
+        for name in self.names["writes"]:
+            with unit.when(name):
+                self._store(getattr(unit, name).value, at[name], mask)
+
+    def _packed(self, packed: ir.Value, k: int, first: ir.Value) -> ir.Value:
+        return self._register(packed, self.builder.add(first, INDEX(k * UNITS)))
+
+    def _register(self, data: ir.Value, index: ir.Value) -> ir.Value:
+        return self.builder.bitcast(self.builder.gep(data, [index]), self.kind.as_pointer())
+
+    def _everywhere(self, number: ir.Value) -> ir.Value:
+        vector = ir.VectorType(number.type, self.kind.count)
+        one = self.builder.insert_element(vector(ir.Undefined), number, _INT(0))
+        first = ir.VectorType(_INT, vector.count)([0] * vector.count)
+        return self.builder.shuffle_vector(one, vector(ir.Undefined), first)
+
+    def _load(self, pointer: ir.Value, mask: ir.Value | None) -> ir.Value:
+        if mask is None:
+            return self.builder.load(pointer, align=self._align)
+        nothing = as_lanes(self.kind, 0)
+        return _call(self.builder, "llvm.masked.load", self.kind, [pointer, _INT(self._align), mask, nothing])
+
+    def _store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
+        if mask is None:
+            self.builder.store(value, pointer, align=self._align)
+        else:
+            arguments = [value, pointer, _INT(self._align), mask]
+            _call(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
+
+    @property
+    def _align(self) -> int:
+        return REGISTER // self.kind.count
+
+
+def steps(
+    *,
+    constants: str,
+    state: str,
+    numbers: str = "",
+    reads: str = "",
+    spread: str = "",
+    ahead: str = "",
+    writes: str = "",
+    registers: int = 4,
+) -> Callable[[Step], Any]:
+    """Decorator: a function of one step becomes compiled code over units and steps, called in compiled code as
+
+        f(constants, state, numbers, arrays, starts, strides, units, count)
+
+    Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
+    there. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread` (one number for
+    all units), `ahead` (called into the cache, not read), `writes`; step i of unit j lies at start + i * stride + j. An
+    array of no elements reads as 0 and is not written. `registers` run side by side. Nothing is checked: the caller
+    owns the bounds.
+    """
+    given = {"constants": constants, "state": state, "numbers": numbers}
+    given |= {"reads": reads, "spread": spread, "ahead": ahead, "writes": writes}
+    names = {kind: text.split() for kind, text in given.items()}
+
+    def made(step: Step) -> Any:
+        def typed(typing_context: Any, c: Any, s: Any, n: Any, a: Any, b: Any, d: Any, u: Any, k: Any) -> Any:
+            def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                _Loop(step, names, context, builder, signature.args, arguments).emit(registers)
+                return context.get_dummy_value()
+
+            return types.void(c, s, n, a, b, d, types.int64, types.int64), emit
+
+        typed.__name__ = step.__name__
+        return intrinsic(typed)
+
+    return made
