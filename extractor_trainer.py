@@ -16,6 +16,7 @@ from firstspike.errors import UserError
 from firstspike.readouts.csnn import PUBLISHED, published
 from firstspike.readouts.events import Events
 from firstspike.readouts.extractors import CSNNExtractor, Extractor
+from firstspike.readouts.linear import EPOCHS
 from firstspike.readouts.linear import NAME as LINEAR
 from network_trainer import Keeper, NetworkTrainer
 
@@ -28,6 +29,7 @@ class ExtractorTrainer(NetworkTrainer):
     Samples are images uint8 (N, C, H, W); ``device`` is one of torch's, where the extractor uses torch.
     """
 
+    patience = EPOCHS  # the published classifier is trained to the end: its rate falls with the epochs
     place: Path | None = None  # where features are kept
 
     @classmethod

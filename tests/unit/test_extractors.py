@@ -143,3 +143,8 @@ def test_features_learnt_in_passing_are_those_of_a_run(monkeypatch):
     parts = from_softhebb(data, selection, Place(threads=1)).parts
     for rows, part in ((learn, parts.train), (held, parts.validation)):
         np.testing.assert_array_equal(part.events.dense(), net.engine.events(IMAGES[rows]).dense())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_validation_never_ends_the_linear_readout(name):
+    assert small(name).patience >= linear.EPOCHS
