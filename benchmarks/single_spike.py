@@ -61,13 +61,16 @@ class Setting:
     bias: float
     hidden: int = 200
     falling: int = 0
+    weight_decay: float = 0.0
     learn_kernel: bool = False
     convolutions: tuple[int, ...] = ()
 
     def recipe(self) -> Recipe:
         """How networks learn."""
         own = {"schedule": "cosine", "epochs": self.falling} if self.falling else {}
-        return Recipe(batch=128, optimiser="adam", lr=self.lr, loss_mode=self.loss_mode, **own)
+        return Recipe(
+            batch=128, optimiser="adamw", weight_decay=self.weight_decay, lr=self.lr, loss_mode=self.loss_mode, **own
+        )  # fmt: skip
 
     def network(self, shape: tuple[int, ...], single: bool) -> Fast | FastConv:
         """The network over steps of this shape."""
@@ -86,7 +89,8 @@ SETTINGS = {
     "learnt kernel": replace(PUBLISHED, learn_kernel=True),
     "chosen": Setting("unit", 40, "mean", 2e-3, 1.0, 20.0, 40.0, 0.1),
     "wide": WIDE,
-    "convolutional": replace(WIDE, steps=8, hidden=128, falling=5, bias=0.1, convolutions=(16, 32)),
+    "wide, decay": replace(WIDE, weight_decay=0.3),
+    "convolutional": replace(WIDE, steps=8, hidden=256, falling=8, bias=0.1, convolutions=(16, 32)),
 }
 
 

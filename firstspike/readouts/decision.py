@@ -33,6 +33,19 @@ def by_class(scores: np.ndarray, per_class: int) -> np.ndarray:
     return scores.reshape(len(scores), -1, per_class).max(axis=2)
 
 
+def leads(scores: np.ndarray) -> np.ndarray:
+    """Give by how much each class leads the best of the others, float32 (S, C): 0 or less for all but the winner.
+
+    Samples decide at different times, so that scores of a class compare classes within a sample; leads also compare
+    samples, which a ROC curve does.
+    """
+    if scores.shape[1] < 2:
+        return scores
+    best = np.sort(scores, axis=1)[:, -2:]
+    rival = np.where(scores == best[:, 1:], best[:, :1], best[:, 1:])
+    return scores - rival
+
+
 def label_ranks(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Give the sorted distinct labels of a training set, and each label's rank among them, int64."""
     distinct, ranks = np.unique(labels, return_inverse=True)

@@ -251,10 +251,10 @@ class ReadoutEngine:
         return spikes, membranes
 
     def scores(self, inputs: Events | np.ndarray, *, threads: int | None = None) -> np.ndarray:
-        """Say how near each class was to deciding, float32 (S, C), see `decision.scores`."""
+        """Say by how much each class was nearer to deciding than the others, float32 (S, C), see `decision.leads`."""
         spikes, membranes = self.respond(inputs, threads=threads)
         found = decision.scores(spikes, membranes, self._base, self.max_time)
-        return decision.by_class(found, self.readout.groups.per_class)
+        return decision.leads(decision.by_class(found, self.readout.groups.per_class))
 
     # -- checks -----------------------------------------------------------------------------------------
 

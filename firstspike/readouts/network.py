@@ -86,7 +86,7 @@ class ReadoutNetwork:
         return self.predict(inputs)
 
     def scores(self, inputs: Events | np.ndarray) -> np.ndarray:
-        """How near each class was to deciding, float32 (S, C)."""
+        """By how much each class was nearer to deciding than the others, float32 (S, C)."""
         return self.readout.scores(self.events(inputs), threads=self.workers)
 
     def spike_times(self, inputs: Events | np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from firstspike.readouts import (
     Readout,
     ReadoutEngine,
     TwoThresholds,
+    decision,
     from_dense,
 )
 
@@ -235,3 +236,19 @@ def test_giving_up_the_beaten_changes_nothing(readout, data):
         ]
         np.testing.assert_array_equal(epochs[0].decisions, epochs[1].decisions)
     same_state(hasty, whole)
+
+
+def test_leads_name_the_winner_and_compare_samples_that_decide_at_other_times():
+    random = np.random.default_rng(0)
+    times = random.uniform(0, 0.1, (200, 4)).astype(np.float32)
+    labels = times.argmin(axis=1)
+    late = times + random.uniform(0, 0.8, (200, 1)).astype(np.float32)
+    found = decision.leads(decision.scores(late, np.zeros_like(late), np.ones(4), 1.0))
+    np.testing.assert_array_equal(found.argmax(axis=1), labels)
+    assert ((found > 0).sum(axis=1) == 1).all()
+    for k in range(4):
+        assert found[labels == k, k].min() > found[labels != k, k].max()
+
+
+def test_leads_of_one_class_are_its_scores():
+    np.testing.assert_array_equal(decision.leads(np.ones((3, 1), np.float32)), np.ones((3, 1)))
