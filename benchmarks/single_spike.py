@@ -2,7 +2,7 @@
 
     python -m benchmarks.single_spike                                             # five epochs of each
     python -m benchmarks.single_spike --setting published --epochs 150            # as published; hours
-    python -m benchmarks.single_spike --tasks mnist --setting convolutional       # the rate falls to 0 in eight epochs
+    python -m benchmarks.single_spike --tasks mnist --setting convolutional --epochs 8    # its rate falls to 0 in 8
     python -m benchmarks.single_spike --tasks nmnist-sim --simulated FOLDER --epochs 20
 
 One hidden layer of 200 units: images as one spike a pixel, N-MNIST in 300 steps of 1 ms, both polarities merged
