@@ -26,6 +26,12 @@ UNITS = 256
 """How far the constants of a block of units, and their states, lie apart in their packed arrays."""
 
 REGISTER = 64  # bytes; narrower processors take several of theirs
+TAIL = 4  # registers
+
+PAST_CACHES = 1 << 24
+"""Bytes from which on an array is written past the caches, where its rows begin with registers: it would not fit them,
+and what is written there is read first."""
+
 _BIT, _INT = ir.IntType(1), ir.IntType(32)
 
 
@@ -47,11 +53,52 @@ class Lanes:
     def __truediv__(self, other: "Lanes | float") -> "Lanes":
         return self._with(self.builder.fdiv, other)
 
+    def __radd__(self, other: float) -> "Lanes":
+        return self + other
+
+    def __rsub__(self, other: float) -> "Lanes":
+        return self._other(other) - self
+
+    def __rmul__(self, other: float) -> "Lanes":
+        return self * other
+
+    def __rtruediv__(self, other: float) -> "Lanes":
+        return self._other(other) / self
+
     def __gt__(self, other: "Lanes | float") -> "Lanes":
         return self._with(lambda a, b: self.builder.fcmp_ordered(">", a, b), other)
 
+    def __lt__(self, other: "Lanes | float") -> "Lanes":
+        return self._with(lambda a, b: self.builder.fcmp_ordered("<", a, b), other)
+
+    def __neg__(self) -> "Lanes":
+        return Lanes(self.builder, self.builder.fneg(self.value))
+
     def __abs__(self) -> "Lanes":
-        return Lanes(self.builder, _call(self.builder, "llvm.fabs", self.value.type, [self.value]))
+        return self._called("llvm.fabs")
+
+    def __floor__(self) -> "Lanes":
+        return self._called("llvm.floor")
+
+    def fused(self, by: "Lanes | float", plus: "Lanes | float") -> "Lanes":
+        """This times `by` and `plus`, rounded once."""
+        return self._called("llvm.fma", by, plus)
+
+    def two_to(self) -> "Lanes":
+        """2 to the power of whole numbers: their exponent bits, shifted into place."""
+        kind, single = self.value.type, isinstance(self.value.type.element, ir.FloatType)
+        whole, shift, bias = (_INT, 23, 127) if single else (INDEX, 52, 1023)
+        vector = ir.VectorType(whole, kind.count)
+        exponent = self.builder.add(self.builder.fptosi(self.value, vector), vector([bias] * kind.count))
+        bits = self.builder.shl(exponent, vector([shift] * kind.count))
+        return Lanes(self.builder, self.builder.bitcast(bits, kind))
+
+    def _called(self, name: str, *others: "Lanes | float") -> "Lanes":
+        own = [self.value, *(as_lanes(self.value.type, other) for other in others)]
+        return Lanes(self.builder, _call(self.builder, name, self.value.type, own))
+
+    def _other(self, number: float) -> "Lanes":
+        return Lanes(self.builder, as_lanes(self.value.type, number))
 
     def _with(self, operation: Callable, other: "Lanes | float") -> "Lanes":
         return Lanes(self.builder, operation(self.value, as_lanes(self.value.type, other)))
@@ -124,8 +171,8 @@ class _Loop:
             number = context.cast(builder, builder.extract_value(numbers, k), kinds[2][k], real)
             self.numbers[name] = self._everywhere(number)
             self.conditions[name] = builder.fcmp_ordered(">", number, number.type(0))
-        self.streams = {}
-        for k, name in enumerate(names["reads"] + names["spread"] + names["ahead"] + names["writes"]):
+        self.streams, self.past = {}, {}
+        for k, name in enumerate(names["reads"] + names["spread"] + names["writes"]):
             array = context.make_array(kinds[3][k])(context, builder, builder.extract_value(arrays, k))
             start, stride = (
                 context.cast(builder, builder.extract_value(each, k), kind[k], types.int64)
@@ -133,21 +180,33 @@ class _Loop:
             )
             self.streams[name] = (array.data, start, stride)
             self.conditions[name] = builder.icmp_signed(">", array.nitems, INDEX(0))
+            if name in names["writes"]:
+                self.past[name] = self._goes_past(array, start, stride)
 
     def emit(self, registers: int) -> None:
-        """All units: as many registers at once as asked for, then the rest register by register, the last masked."""
+        """All units: as many registers at once as asked for, then the rest, up to TAIL registers at once, masked."""
         builder, width = self.builder, self.kind.count
         some = INDEX(registers * width)
         whole = builder.mul(builder.sdiv(self.units, some), some)
         with cgutils.for_range_slice(builder, INDEX(0), whole, some, inc=True) as (first, _):
-            self._steps([builder.add(first, INDEX(r * width)) for r in range(registers)], None)
-        with cgutils.for_range_slice(builder, whole, self.units, INDEX(width), inc=True) as (first, _):
-            left = builder.trunc(builder.sub(self.units, first), _INT)
-            lanes = ir.VectorType(_INT, width)
-            mask = builder.icmp_signed("<", lanes(list(range(width))), self._everywhere(left))
-            self._steps([first], mask)
+            self._steps([builder.add(first, INDEX(r * width)) for r in range(registers)], [None] * registers)
+        tail = min(registers, TAIL)
+        with cgutils.for_range_slice(builder, whole, self.units, INDEX(tail * width), inc=True) as (first, _):
+            left = self._everywhere(builder.trunc(builder.sub(self.units, first), _INT))
+            lanes = [left.type([r * width + lane for lane in range(width)]) for r in range(tail)]
+            masks = [builder.icmp_signed("<", register, left) for register in lanes]
+            self._steps([builder.add(first, INDEX(r * width)) for r in range(tail)], masks)
+        builder.fence("seq_cst")  # stores past the caches are in nobody else's order
 
-    def _steps(self, firsts: list[ir.Value], mask: ir.Value | None) -> None:
+    def _goes_past(self, array: Any, start: ir.Value, stride: ir.Value) -> ir.Value:
+        """Whether an array is large, and all its rows begin where a register may."""
+        builder, size = self.builder, array.itemsize
+        begin = builder.add(builder.ptrtoint(array.data, INDEX), builder.mul(start, size))
+        rest = builder.and_(builder.or_(begin, builder.mul(stride, size)), INDEX(REGISTER - 1))
+        large = builder.icmp_signed(">=", builder.mul(array.nitems, size), INDEX(PAST_CACHES))
+        return builder.and_(large, builder.icmp_signed("==", rest, INDEX(0)))
+
+    def _steps(self, firsts: list[ir.Value], masks: list[ir.Value | None]) -> None:
         """Run the steps over the units of a few registers."""
         units = [self._begin(first) for first in firsts]
         with cgutils.for_range(self.builder, self.count) as loop:
@@ -156,7 +215,7 @@ class _Loop:
                 for name, (data, start, stride) in self.streams.items()
             }
             spread = {name: self._everywhere(self.builder.load(rows[name])) for name in self.names["spread"]}
-            for first, unit in zip(firsts, units, strict=True):
+            for first, unit, mask in zip(firsts, units, masks, strict=True):
                 at = {name: self._register(row, first) for name, row in rows.items()}
                 for name, number in spread.items():
                     setattr(unit, name, Lanes(self.builder, number))
@@ -180,23 +239,26 @@ class _Loop:
         return unit
 
     def _read(self, unit: Unit, at: dict[str, ir.Value], mask: ir.Value | None) -> None:
-        """Load a step's numbers, 0 from an array that holds nothing, and call for those that will be wanted."""
+        """Load a step's numbers, 0 from an array that holds nothing."""
         for name in self.names["reads"]:
             setattr(unit, name, 0)
             with unit.when(name):
                 setattr(unit, name, Lanes(self.builder, self._load(at[name], mask)))
-        hint = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _INT, _INT, _INT])
-        prefetch = cgutils.get_or_insert_function(self.builder.module, hint, "llvm.prefetch.p0")
-        for name in self.names["ahead"]:
-            with unit.when(name):
-                address = self.builder.bitcast(at[name], ir.IntType(8).as_pointer())
-                self.builder.call(prefetch, [address, _INT(0), _INT(3), _INT(1)])
 
     def _write(self, unit: Unit, at: dict[str, ir.Value], mask: ir.Value | None) -> None:
         """Store a step's numbers where an array wants them."""
         for name in self.names["writes"]:
             with unit.when(name):
-                self._store(getattr(unit, name).value, at[name], mask)
+                value = getattr(unit, name).value
+                if mask is not None:
+                    self._store(value, at[name], mask)
+                    continue
+                with self.builder.if_else(self.past[name]) as (past, through):
+                    with past:
+                        store = self.builder.store(value, at[name], align=REGISTER)
+                        store.set_metadata("nontemporal", self.builder.module.add_metadata([_INT(1)]))
+                    with through:
+                        self._store(value, at[name], None)
 
     def _packed(self, packed: ir.Value, k: int, first: ir.Value) -> ir.Value:
         return self._register(packed, self.builder.add(first, INDEX(k * UNITS)))
@@ -235,7 +297,6 @@ def steps(
     numbers: str = "",
     reads: str = "",
     spread: str = "",
-    ahead: str = "",
     writes: str = "",
     registers: int = 4,
 ) -> Callable[[Step], Any]:
@@ -245,12 +306,12 @@ def steps(
 
     Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
     there. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread` (one number for
-    all units), `ahead` (called into the cache, not read), `writes`; step i of unit j lies at start + i * stride + j. An
-    array of no elements reads as 0 and is not written. `registers` run side by side. Nothing is checked: the caller
+    all units), `writes`; step i of unit j lies at start + i * stride + j. An array of no elements reads as 0 and is not
+    written. `registers` run side by side. Nothing is checked: the caller
     owns the bounds.
     """
     given = {"constants": constants, "state": state, "numbers": numbers}
-    given |= {"reads": reads, "spread": spread, "ahead": ahead, "writes": writes}
+    given |= {"reads": reads, "spread": spread, "writes": writes}
     names = {kind: text.split() for kind, text in given.items()}
 
     def made(step: Step) -> Any:

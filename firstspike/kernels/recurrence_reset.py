@@ -6,9 +6,8 @@
     m[t]   = u[t] where s[t] = 0, else keep u[t] - drop               hard reset: keep 0, drop 0; subtractive: 1,
     theta
 
-As in the linear recurrence, only the state before every block of STEPS is kept, and the way back computes blocks
-again. Feedback crosses units, so with it a task holds whole rows: a span of units is one block of UNITS, or all of
-them.
+The way forward keeps u in place of the input, and what else the way back has a use for; so that is one loop. Feedback
+crosses units, so with it a task holds whole rows: a span of units is one block of UNITS, or all of them.
 """
 
 from typing import NamedTuple
@@ -18,7 +17,6 @@ import numpy as np
 from firstspike.kernels.lanes import UNITS, Unit, steps
 from firstspike.kernels.recurrence_rows import (
     PACKED,
-    STEPS,
     Decay,
     Part,
     Rows,
@@ -30,8 +28,8 @@ from firstspike.kernels.recurrence_rows import (
 )
 
 NO_FEEDBACK, FEED_SPIKES, FEED_RELU = range(3)
-SYN, MEM, COUNT = (UNITS * k for k in range(3))
-"""Where a block's state lies in its packed array: current, membrane, refractory counter."""
+MEM = UNITS
+"""Where a block's membranes lie in its packed state."""
 
 
 class Reset(NamedTuple):
@@ -68,102 +66,42 @@ class Lif(NamedTuple):
     feedback: Feedback
 
 
-class Trace(NamedTuple):
-    """Where a pass writes, each holding nothing where it is not wanted: u and the gate, spikes, membranes after the
-    reset, currents.
+class ResetTrace(NamedTuple):
+    """Where a pass writes, each holding nothing where it is not wanted: spikes, membranes after the reset, and for the
+    way back u, the gate and the currents.
     """
 
-    u: Rows
-    gate: Rows
     spikes: Rows
     membranes: Rows
+    u: Rows
+    gate: Rows
     currents: Rows
 
 
-class Gradients(NamedTuple):
-    """What a pass backwards reads and writes: at spikes and membranes (or nothing), at x, and sums (N or 0, 5, U)."""
-
-    spikes: Rows
-    membranes: Rows
-    x: Rows
-    sums: np.ndarray
-
-
-class Place(NamedTuple):
-    """An element of rows: sample, step and unit."""
-
-    b: int
-    t: int
-    n: int
-
-
-@compiled
-def found(source: Rows, at: Place) -> int:
-    """Return where an element lies."""
-    return offset(source, at.b, at.t, at.n)
-
-
 class Span(NamedTuple):
-    """Working memory for units n0..n0+size-1 of one sample.
-
-    `constants` and `state` are packed block by block (5 UNITS each). `trace` is a block of steps, unit n of step i at i
-    * size + n, for the way back; `before` are its membranes and currents with those of the step before in front. `row`
-    is a row of input, `fed` the activity that is fed back, `now` and `back` gradients: a row, and what feedback sends
-    back.
+    """Working memory for units n0..n0+size-1: constants and state, packed block by block; a row of input, and the
+    activity that is fed back.
     """
 
     n0: int
     size: int
     constants: np.ndarray
     state: np.ndarray
-    trace: Trace
-    before: tuple[np.ndarray, np.ndarray]
     row: np.ndarray
     fed: np.ndarray
-    now: np.ndarray
-    back: np.ndarray
 
 
 @compiled
-def make_span(f: Lif, n0: int, n1: int, back: bool, learn: bool) -> Span:
+def make_span(f: Lif, n0: int, n1: int) -> Span:
     """Allocate a task's working memory and pack its constants."""
-    real, size, kind = f.decay.alpha.dtype, n1 - n0, f.feedback.kind
-    block = STEPS * size
-    later = block + size if back and (learn or kind == FEED_RELU) else 0
-    membranes, currents = np.empty(later, real), np.empty(later, real)
-    trace = Trace(
-        Rows(np.empty(block if back else 0, real), 0, size),
-        Rows(np.empty(block if back and f.reset.refractory > 0 else 0, real), 0, size),
-        Rows(np.empty(block if back and kind == FEED_SPIKES else 0, real), 0, size),
-        Rows(membranes[size:], 0, size),
-        Rows(currents[size:], 0, size),
-    )
-    constants = pack_all(f.decay, n0, n1)
-    rows, back = np.zeros((3, size), real), np.zeros(constants.size // PACKED * UNITS, real)
-    state = np.zeros(constants.size, real)
-    return Span(n0, size, constants, state, trace, (membranes, currents), rows[0], rows[1], rows[2], back)
+    constants, rows = pack_all(f.decay, n0, n1), np.zeros((2, n1 - n0), f.decay.alpha.dtype)
+    return Span(n0, n1 - n0, constants, np.zeros_like(constants), rows[0], rows[1])
 
 
 @compiled
-def exchange(w: Span, marks: np.ndarray, save: bool) -> None:
-    """Keep the state of a span in marks (2 or 4, size), or take it back; counters and feedback only where there are
-    any.
-    """
-    for first in range(0, w.size, UNITS):
-        end, own = min(first + UNITS, w.size), w.state[first // UNITS * PACKED :]
-        _copy(marks[0, first:end], own[SYN:], save)
-        _copy(marks[1, first:end], own[MEM:], save)
-        if marks.shape[0] > 2:
-            _copy(marks[2, first:end], own[COUNT:], save)
-            _copy(marks[3, first:end], w.fed[first:], save)
-
-
-@compiled
-def _copy(kept: np.ndarray, own: np.ndarray, save: bool) -> None:
-    if save:
-        put(kept, own)
-    else:
-        put(own[: kept.size], kept)
+def span_width(f: Lif, part: Part) -> int:
+    """Units of a span."""
+    return UNITS if f.feedback.kind == NO_FEEDBACK else max(part.n1 - part.n0, 1)
 
 
 @steps(
@@ -171,8 +109,7 @@ def _copy(kept: np.ndarray, own: np.ndarray, save: bool) -> None:
     state="syn mem count",
     numbers="keep refractory",
     reads="x",
-    ahead="at_spikes at_x",
-    writes="u gate spikes membranes currents",
+    writes="spikes membranes u gate currents",
     registers=8,
 )
 def _integrate(unit: Unit) -> None:
@@ -184,85 +121,58 @@ def _integrate(unit: Unit) -> None:
         unit.gate = unit.where(unit.count > 0, 0, 1)
         unit.driven = unit.gate * unit.syn
     unit.u = unit.beta * unit.mem + unit.gain * unit.driven
-    fired = unit.u - unit.theta > 0
+    fired = unit.u > unit.theta
     unit.mem = unit.where(fired, unit.keep * unit.u - unit.drop, unit.u)
     unit.spikes = unit.where(fired, 1, 0)
     with unit.when("refractory"):
-        unit.count = unit.where(unit.spikes > 0, unit.refractory, unit.count)
+        unit.count = unit.where(fired, unit.refractory, unit.count)
     unit.membranes, unit.currents = unit.mem, unit.syn
 
 
 @compiled
 def _advance(
-    w: Span,
-    f: Lif,
-    first: int,
-    x: Rows,
-    read: int,
-    out: Trace,
-    to: Place,
-    g: Gradients,
-    at: Place,
-    count: int,
+    w: Span, f: Lif, x: Rows, read: int, to: ResetTrace, b: int, t: int, first: int, count: int
 ) -> None:
-    """Advance the block of units that begins at `first` of the span by `count` steps: x from `read` on, the trace to
-    `to`; the gradients at `at` are called for.
+    """Advance the block of units that begins at `first` of the span by `count` steps: x from `read` on, the trace from
+    step t of sample b on.
     """
-    block = slice(first // UNITS * PACKED, (first // UNITS + 1) * PACKED)
-    arrays = (x.data, g.spikes.data, g.x.data, out.u.data, out.gate.data)
-    arrays = (*arrays, out.spikes.data, out.membranes.data, out.currents.data)
-    starts = (read + first, found(g.spikes, at) + first, found(g.x, at) + first)
-    starts = (*starts, found(out.u, to) + first, found(out.gate, to) + first)
-    starts = (*starts, found(out.spikes, to) + first, found(out.membranes, to) + first)
-    starts = (*starts, found(out.currents, to) + first)
-    strides = (x.step, g.spikes.step, g.x.step, out.u.step, out.gate.step)
-    strides = (*strides, out.spikes.step, out.membranes.step, out.currents.step)
+    block, n = slice(first // UNITS * PACKED, (first // UNITS + 1) * PACKED), w.n0 + first
+    arrays = (x.data, to.spikes.data, to.membranes.data, to.u.data, to.gate.data, to.currents.data)
+    starts = (read + first, offset(to.spikes, b, t, n), offset(to.membranes, b, t, n), offset(to.u, b, t, n))
+    starts = (*starts, offset(to.gate, b, t, n), offset(to.currents, b, t, n))
+    strides = (x.step, to.spikes.step, to.membranes.step, to.u.step, to.gate.step, to.currents.step)
     numbers, units = (f.reset.keep, f.reset.refractory), min(UNITS, w.size - first)
     _integrate(w.constants[block], w.state[block], numbers, arrays, starts, strides, units, count)
 
 
 @compiled
-def _advance_fed(w: Span, f: Lif, out: Trace, to: Place, g: Gradients, at: Place, count: int) -> None:
+def _advance_fed(w: Span, f: Lif, to: ResetTrace, b: int) -> None:
     """Advance a span with feedback: every step adds what the step before feeds back, unit block by unit block."""
     zero = w.fed.dtype.type(0)
-    for i in range(count):
-        read, there = offset(f.x, at.b, at.t + i, at.n), Place(to.b, to.t + i, to.n)
+    w.fed[:] = 0
+    for t in range(f.length):
+        read = offset(f.x, b, t, w.n0)
         for n in range(w.size):
             w.row[n] = f.x.data[read + n] + f.feedback.bias[n]
         accumulate(f.feedback.inwards, w.fed, w.row)
         for first in range(0, w.size, UNITS):
-            here = Place(at.b, at.t + i, at.n)
-            _advance(w, f, first, Rows(w.row, 0, 0), 0, out, there, g, here, 1)
+            _advance(w, f, Rows(w.row, 0, 0), 0, to, b, t, first, 1)
         if f.feedback.kind == FEED_SPIKES:
-            put(w.fed, out.spikes.data[found(out.spikes, there) :])
+            put(w.fed, to.spikes.data[offset(to.spikes, b, t, w.n0) :])
         else:
             for n in range(w.size):
                 w.fed[n] = max(w.state[n // UNITS * PACKED + MEM + n % UNITS], zero)
 
 
 @compiled
-def run_block(w: Span, f: Lif, out: Trace, to: Place, g: Gradients, at: Place, count: int) -> None:
-    """Advance a span by a block of steps from `at` on and write its trace to `to`."""
-    if f.feedback.kind == NO_FEEDBACK:
-        _advance(w, f, 0, f.x, found(f.x, at), out, to, g, at, count)
-    else:
-        _advance_fed(w, f, out, to, g, at, count)
-
-
-@compiled
-def forward(f: Lif, spikes: Rows, membranes: Rows, marks: np.ndarray, part: Part) -> None:
-    """Run the recurrence and write spikes and membranes; `marks` (N, blocks, 2 or 4, U) gets the state before a
-    block.
-    """
-    width = UNITS if f.feedback.kind == NO_FEEDBACK else max(part.n1 - part.n0, 1)
-    none = Rows(f.x.data[:0], 0, 0)
-    out, unasked = Trace(none, none, spikes, membranes, none), Gradients(none, none, none, marks[0, :0])
+def forward(f: Lif, to: ResetTrace, part: Part) -> None:
+    """Run the recurrence and write what is wanted of the trace."""
+    width = span_width(f, part)
     for n0 in range(part.n0, part.n1, width):
-        n1 = min(n0 + width, part.n1)
-        w = make_span(f, n0, n1, False, False)
+        w = make_span(f, n0, min(n0 + width, part.n1))
         for b in range(part.b0, part.b1):
-            w.state[:], w.fed[:] = 0, 0
-            for m in range(marks.shape[1]):
-                exchange(w, marks[b, m, :, n0:n1], True)
-                at, count = Place(b, m * STEPS, n0), min(STEPS, f.length - m * STEPS)
-                run_block(w, f, out, at, unasked, at, count)
+            w.state[:] = 0
+            if f.feedback.kind == NO_FEEDBACK:
+                _advance(w, f, f.x, offset(f.x, b, 0, n0), to, b, 0, 0, f.length)
+            else:
+                _advance_fed(w, f, to, b)

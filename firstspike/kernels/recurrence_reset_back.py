@@ -1,25 +1,21 @@
-"""The resetting recurrence backwards: block by block, from the states that the way forward kept."""
+"""The resetting recurrence backwards, from what the way forward kept."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from firstspike.kernels.lanes import UNITS, Unit, steps
 from firstspike.kernels.recurrence_reset import (
     FEED_SPIKES,
-    MEM,
     NO_FEEDBACK,
-    SYN,
-    Gradients,
     Lif,
-    Place,
+    ResetTrace,
     Span,
-    exchange,
-    found,
     make_span,
-    run_block,
+    span_width,
 )
 from firstspike.kernels.recurrence_rows import (
     PACKED,
-    STEPS,
     Part,
     Rows,
     compiled,
@@ -36,11 +32,30 @@ CARRIED = SUMS + PACKED
 """How long a block's packed gradients are."""
 
 
+class ResetGradients(NamedTuple):
+    """What a pass backwards reads and writes: at spikes and membranes (or nothing), at x, and sums (N or 0, 5, U)."""
+
+    spikes: Rows
+    membranes: Rows
+    x: Rows
+    sums: np.ndarray
+
+
+class Back(NamedTuple):
+    """Working memory of the way back: packed gradients; where there is feedback a row of gradients at spikes, and what
+    the next step sends back.
+    """
+
+    carry: np.ndarray
+    now: np.ndarray
+    sent: np.ndarray
+
+
 @steps(
     constants="alpha beta gain theta drop",
     state="syn mem d_alpha d_beta d_gain d_theta d_drop",
     numbers="keep lost attach peak linear square",
-    reads="u gate at_spikes at_membranes syn_before syn_now mem_before",
+    reads="u gate at_spikes at_membranes syn_now syn_before mem_before",
     writes="x",
     registers=4,
 )
@@ -71,87 +86,85 @@ def _retreat(unit: Unit) -> None:
 @compiled
 def _descend(
     w: Span,
+    back: Back,
     f: Lif,
-    first: int,
+    kept: ResetTrace,
     at_spikes: Rows,
     read: int,
-    g: Gradients,
-    at: Place,
-    i: int,
+    g: ResetGradients,
+    b: int,
+    last: int,
+    first: int,
     count: int,
-    carry: np.ndarray,
 ) -> None:
-    """Run the block of units that begins at `first` of the span backwards over `count` steps, from step i of the
-    block of steps at `at` on; gradients at the spikes are read from `read` on.
+    """Run the block of units that begins at `first` of the span backwards over `count` steps, from step `last` of
+    sample b on; gradients at the spikes are read from `read` on. Step 0 has none before it.
     """
-    reset, size, (membranes, currents) = f.reset, w.size, w.before
+    reset, k, n, t, none = f.reset, first // UNITS, w.n0 + first, last, w.row[:0]
     numbers = (reset.keep, 1.0 - reset.keep, reset.attach, reset.peak, reset.linear, reset.square)
-    k, own, here = first // UNITS, i * size + first, Place(at.b, at.t + i, at.n)
-    c, carried = w.constants[k * PACKED : (k + 1) * PACKED], carry[k * CARRIED : (k + 1) * CARRIED]
-    arrays = (w.trace.u.data, w.trace.gate.data, at_spikes.data, g.membranes.data)
-    arrays = (*arrays, currents, currents, membranes, g.x.data)
-    starts = (own, own, read + first, found(g.membranes, here) + first)
-    starts = (*starts, own, own + size, own, found(g.x, here) + first)
-    strides = (-size, -size, -at_spikes.step, -g.membranes.step, -size, -size, -size, -g.x.step)
-    _retreat(c, carried, numbers, arrays, starts, strides, min(UNITS, size - first), count)
+    c, carried = w.constants[k * PACKED : (k + 1) * PACKED], back.carry[k * CARRIED : (k + 1) * CARRIED]
+    before = t + 1 > count
+    currents, membranes = (kept.currents.data, kept.membranes.data) if before else (none, none)
+    now = kept.currents.data if g.sums.size else none
+    arrays = (
+        kept.u.data,
+        kept.gate.data,
+        at_spikes.data,
+        g.membranes.data,
+        now,
+        currents,
+        membranes,
+        g.x.data,
+    )
+    starts = (offset(kept.u, b, t, n), offset(kept.gate, b, t, n), read + first, offset(g.membranes, b, t, n))
+    starts = (*starts, offset(kept.currents, b, t, n), offset(kept.currents, b, t - 1, n))
+    starts = (*starts, offset(kept.membranes, b, t - 1, n), offset(g.x, b, t, n))
+    strides = (-kept.u.step, -kept.gate.step, -at_spikes.step, -g.membranes.step, -kept.currents.step)
+    strides = (*strides, -kept.currents.step, -kept.membranes.step, -g.x.step)
+    _retreat(c, carried, numbers, arrays, starts, strides, min(UNITS, w.size - first), count)
 
 
 @compiled
-def _descend_fed(w: Span, f: Lif, g: Gradients, at: Place, count: int, carry: np.ndarray) -> None:
-    """Run a span with feedback backwards: step by step, what the next step's feedback sends back (w.back) comes to
-    the spikes, or to the membranes where they are above 0.
+def _descend_fed(w: Span, back: Back, f: Lif, kept: ResetTrace, g: ResetGradients, b: int) -> None:
+    """Run a span with feedback backwards: step by step, what the next step's feedback sends back comes to the spikes,
+    or to the membranes where they are above 0.
     """
-    zero = w.now.dtype.type(0)
-    for k in range(count):
-        i = count - 1 - k
-        here = Place(at.b, at.t + i, at.n)
-        w.now[:] = 0
+    zero = back.now.dtype.type(0)
+    back.sent[:] = 0
+    for t in range(f.length - 1, -1, -1):
+        back.now[:] = 0
         if g.spikes.data.size:
-            put(w.now, g.spikes.data[found(g.spikes, here) :])
+            put(back.now, g.spikes.data[offset(g.spikes, b, t, w.n0) :])
+        membranes = offset(kept.membranes, b, t, w.n0)
         for n in range(w.size):
             if f.feedback.kind == FEED_SPIKES:
-                w.now[n] += w.back[n]
-            elif w.trace.membranes.data[i * w.size + n] > zero:
-                carry[n // UNITS * CARRIED + CARRY_MEM + n % UNITS] += w.back[n]
+                back.now[n] += back.sent[n]
+            elif kept.membranes.data[membranes + n] > zero:
+                back.carry[n // UNITS * CARRIED + CARRY_MEM + n % UNITS] += back.sent[n]
         for first in range(0, w.size, UNITS):
-            _descend(w, f, first, Rows(w.now, 0, 0), 0, g, at, i, 1, carry)
-        start = found(g.x, here)
-        multiply(f.feedback.outwards, g.x.data[start : start + w.size], w.back)
+            _descend(w, back, f, kept, Rows(back.now, 0, 0), 0, g, b, t, first, 1)
+        start = offset(g.x, b, t, w.n0)
+        multiply(f.feedback.outwards, g.x.data[start : start + w.size], back.sent)
 
 
 @compiled
-def _note_before(w: Span) -> None:
-    """Write the state before a block to the front of its trace, where that holds anything."""
-    membranes, currents = w.before
-    for first in range(0, w.size if membranes.size else 0, UNITS):
-        state, end = w.state[first // UNITS * PACKED :], min(first + UNITS, w.size)
-        put(membranes[first:end], state[MEM:])
-        put(currents[first:end], state[SYN:])
-
-
-@compiled
-def backward(f: Lif, marks: np.ndarray, g: Gradients, part: Part) -> None:
-    """Run the recurrence backwards, block by block: gradients of x and, where sums are given, of the units'
-    constants.
-    """
-    width = UNITS if f.feedback.kind == NO_FEEDBACK else max(part.n1 - part.n0, 1)
+def backward(f: Lif, kept: ResetTrace, g: ResetGradients, part: Part) -> None:
+    """Run the recurrence backwards: gradients of x and, where sums are given, of the units' constants."""
+    width, learn, real = span_width(f, part), g.sums.shape[0] > 0, f.decay.alpha.dtype
+    alone = min(f.length, 1) if learn else 0  # steps that none is before
     for n0 in range(part.n0, part.n1, width):
-        n1, learn = min(n0 + width, part.n1), g.sums.shape[0] > 0
-        w = make_span(f, n0, n1, True, learn)
-        carry = np.zeros(w.constants.size // PACKED * CARRIED, marks.dtype)
+        w = make_span(f, n0, min(n0 + width, part.n1))
+        blocks = w.constants.size // PACKED
+        back = Back(np.zeros(blocks * CARRIED, real), np.empty(w.size, real), np.empty(blocks * UNITS, real))
         for b in range(part.b0, part.b1):
-            carry[:], w.back[:] = 0, 0
-            for k in range(marks.shape[1]):
-                m = marks.shape[1] - 1 - k
-                at, count = Place(b, m * STEPS, n0), min(STEPS, f.length - m * STEPS)
-                exchange(w, marks[b, m, :, n0:n1], False)
-                _note_before(w)
-                run_block(w, f, w.trace, Place(0, 0, 0), g, at, count)
-                if f.feedback.kind == NO_FEEDBACK:
-                    read = offset(g.spikes, b, at.t + count - 1, n0)
-                    _descend(w, f, 0, g.spikes, read, g, at, count - 1, count, carry)
-                else:
-                    _descend_fed(w, f, g, at, count, carry)
+            back.carry[:] = 0
+            if f.feedback.kind != NO_FEEDBACK:
+                _descend_fed(w, back, f, kept, g, b)
+            else:
+                for first, end in ((alone, f.length), (0, alone)):
+                    read = offset(g.spikes, b, end - 1, n0)
+                    if end > first:
+                        _descend(w, back, f, kept, g.spikes, read, g, b, end - 1, 0, end - first)
             for j in range(0, w.size if learn else 0, UNITS):
-                sums = carry[j // UNITS * CARRIED + SUMS :]
-                unpack_sums(sums, g.sums[b], n0 + j, min(n0 + j + UNITS, n1))
+                sums = back.carry[j // UNITS * CARRIED + SUMS :]
+                unpack_sums(sums, g.sums[b], n0 + j, min(n0 + j + UNITS, w.n0 + w.size))

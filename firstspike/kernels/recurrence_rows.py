@@ -1,6 +1,6 @@
 """What every recurrence shares: strided rows, packed units, the cut into independent tasks and their threads.
 
-N samples, T steps, U units, K steps of a block. A recurrence runs over T for up to UNITS units of a sample at once, by
+N samples, T steps, U units. A recurrence runs over T for up to UNITS units of a sample at once, by
 the loops of `lanes`; (sample, unit block) pairs are independent tasks. In the loops that are left to the compiler rows
 are indexed by unsigned numbers: a signed index is first tested for being negative, which keeps a loop from being
 vectorised.
@@ -15,9 +15,6 @@ import numpy as np
 
 from firstspike.kernels import jit
 from firstspike.kernels.lanes import UNITS, Unit, steps
-
-STEPS = 64
-"""Steps of a block: states are kept once a block, and the steps in between are computed again on the way back."""
 
 ALPHA, BETA, GAIN, THETA, DROP = (UNITS * k for k in range(5))
 PACKED = 5 * UNITS
@@ -64,11 +61,6 @@ def rows(array: np.ndarray) -> Rows:
 def nothing(dtype: np.dtype) -> Rows:
     """Rows that hold nothing: an input that reads as 0, an output that nobody asked for."""
     return Rows(np.empty(0, dtype), 0, 0)
-
-
-def block_count(length: int) -> int:
-    """Return how many blocks of STEPS cover `length` steps."""
-    return -(-length // STEPS)
 
 
 @compiled
@@ -157,28 +149,6 @@ def read_block(source: Rows, start: int, steps: int, block: np.ndarray) -> None:
         else:
             for j in range(units):
                 block[i, j] = 0
-
-
-@compiled
-def add_block(source: Rows, start: int, steps: int, block: np.ndarray) -> None:
-    """Add `steps` rows from `start` to a scratch block; rows that hold nothing add nothing."""
-    units = np.uint64(block.shape[1])
-    if source.data.size:
-        for i in range(steps):
-            row = np.uint64(start + i * source.step)
-            for j in range(units):
-                block[i, j] += source.data[row + j]
-
-
-@compiled
-def write_block(target: Rows, start: int, steps: int, block: np.ndarray) -> None:
-    """Copy `steps` rows of a scratch block to the rows from `start`; a target that holds nothing is left alone."""
-    units = np.uint64(block.shape[1])
-    if target.data.size:
-        for i in range(steps):
-            row = np.uint64(start + i * target.step)
-            for j in range(units):
-                target.data[row + j] = block[i, j]
 
 
 def parts(samples: int, units: int, threads: int, whole_rows: bool = False) -> Iterator[Part]:

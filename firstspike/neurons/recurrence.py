@@ -33,24 +33,30 @@ class Inputs(NamedTuple):
     keys: torch.Tensor | None = None
 
 
-Grads = tuple[torch.Tensor | None, ...]
+Tensors = tuple[torch.Tensor | None, ...]
+Grads = Tensors
+Outputs = tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]
+Dims = tuple[int | None, ...]
 
 
 class Rule(Protocol):
-    """A recurrence: how it runs compiled, there and back."""
+    """A recurrence: how it runs compiled, there and back.
 
-    def forward(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return outputs, potentials (either may be empty: not wanted) and what the way back needs."""
+    `saved`: whether the way back reads the outputs, and the potentials.
+    """
 
-    def backward(
-        self,
-        inputs: Inputs,
-        saved: tuple[torch.Tensor, ...],
-        g_out: torch.Tensor | None,
-        g_potential: torch.Tensor | None,
-        learn: bool,
-    ) -> Grads:
-        """Return the gradients of x, alpha, beta, gain, theta, drop, weight and bias; None where there is none."""
+    saved: tuple[bool, bool]
+
+    def forward(self, inputs: Inputs, keep: bool, learn: bool) -> Outputs:
+        """Return outputs, potentials (either may be empty: not wanted) and what the way back needs.
+
+        Nothing is kept unless there is to be a way back, and less where the constants are not to `learn`.
+        """
+
+    def backward(self, inputs: Inputs, kept: Tensors, g: Tensors, learn: bool) -> Grads:
+        """Return the gradients of x, alpha, beta, gain, theta, drop, weight and bias, None where there is none, from
+        those at outputs and potentials (None: 0). What is kept begins with the outputs and the potentials, or None.
+        """
 
 
 def rows_of(tensor: torch.Tensor | None, dtype: torch.dtype) -> kernels.Rows:
@@ -107,36 +113,35 @@ SECOND_ORDER = (
     "compiled neurons have first derivatives only; set the neuron's `method` to 'scan' for second ones"
 )
 
-Tensors = tuple[torch.Tensor | None, ...]
-Dims = tuple[int | None, ...]
-
 
 class _Compiled(torch.autograd.Function):
     """A rule's kernels as one differentiable operation."""
 
     @staticmethod
-    def forward(rule: Rule, *tensors: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return rule.forward(Inputs(*tensors))
+    def forward(
+        rule: Rule, keep: bool, learn: bool, mark: torch.Tensor, *tensors: torch.Tensor | None
+    ) -> Tensors:
+        out, potential, kept = rule.forward(Inputs(*tensors), keep, learn)
+        return out, potential, *kept
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
-        rule, *tensors = inputs
-        out, potential, marks = output
-        ctx.mark_non_differentiable(marks)
+        rule, _, _, mark, _, *constants = inputs
+        read = (output[k] if each else None for k, each in enumerate(rule.saved))
+        ctx.mark_non_differentiable(*output[2:])
         ctx.set_materialize_grads(False)
-        ctx.rule, ctx.count = rule, len(tensors)
-        kept = (out, potential) if tensors[Inputs._fields.index("weight")] is not None else ()
-        ctx.save_for_backward(*tensors, marks, *kept)
+        ctx.rule, ctx.count = rule, len(inputs)
+        ctx.save_for_backward(mark, *constants, *read, *output[2:])
 
     @staticmethod
     def backward(
-        ctx: FunctionCtx, g_out: torch.Tensor | None, g_potential: torch.Tensor | None, _: None
+        ctx: FunctionCtx, g_out: torch.Tensor | None, g_potential: torch.Tensor | None, *_: None
     ) -> Tensors:
         if g_out is None and g_potential is None:
-            return (None,) * (1 + ctx.count)
-        learn = any(ctx.needs_input_grad[2:7])
-        grads = _CompiledBack.apply(ctx.rule, learn, ctx.count, g_out, g_potential, *ctx.saved_tensors)
-        return (None, *grads, None, None)
+            return (None,) * ctx.count
+        learn = any(ctx.needs_input_grad[5:10])
+        grads = _CompiledBack.apply(ctx.rule, learn, g_out, g_potential, *ctx.saved_tensors)
+        return (None, None, None, None, *grads, None, None)
 
     @staticmethod
     def jvp(ctx: FunctionCtx, *tangents: torch.Tensor | None) -> None:
@@ -154,12 +159,13 @@ class _CompiledBack(torch.autograd.Function):
     def forward(
         rule: Rule,
         learn: bool,
-        count: int,
         g_out: torch.Tensor | None,
         g_potential: torch.Tensor | None,
+        mark: torch.Tensor,
         *saved: torch.Tensor | None,
     ) -> Grads:
-        return rule.backward(Inputs(*saved[:count]), saved[count:], g_out, g_potential, learn)
+        constants = len(Inputs._fields) - 1
+        return rule.backward(Inputs(None, *saved[:constants]), saved[constants:], (g_out, g_potential), learn)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
@@ -188,5 +194,10 @@ def _loop(
 
 def run_compiled(rule: Rule, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Run a rule's kernels; see `run` of scan.py for the same in torch ops."""
-    out, potential, _ = _Compiled.apply(rule, *inputs)
+    keep = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
+    learn = any(constant.requires_grad for constant in inputs[1:6])
+    mark = inputs.x[
+        :0
+    ].clone()  # holds nothing, and is differentiable where x is, as second derivatives find out
+    out, potential, *_ = _Compiled.apply(rule, keep, learn, mark, *inputs)
     return out, potential

@@ -1,20 +1,31 @@
 """The two recurrences as values: what a neuron chooses, and how it runs compiled."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from firstspike.kernels import recurrence as kernels
-from firstspike.neurons.recurrence import Grads, Inputs, add_up, decay_of, empty, numpy_type, rows_of
+from firstspike.neurons.recurrence import (
+    Grads,
+    Inputs,
+    Outputs,
+    Tensors,
+    add_up,
+    decay_of,
+    empty,
+    numpy_type,
+    rows_of,
+)
 
 
 def _output(x: torch.Tensor, wanted: bool) -> torch.Tensor:
     return empty(tuple(x.shape), x.dtype) if wanted else x.new_empty(0)
 
 
-def _sums(x: torch.Tensor, learn: bool) -> np.ndarray:
-    return np.zeros((x.shape[0] if learn else 0, 5, x.shape[2]), numpy_type(x.dtype))
+def _sums(like: torch.Tensor, learn: bool) -> np.ndarray:
+    return np.zeros((like.shape[0] if learn else 0, 5, like.shape[2]), numpy_type(like.dtype))
 
 
 def _rows(like: torch.Tensor, *tensors: torch.Tensor | None) -> tuple[kernels.Rows, ...]:
@@ -36,33 +47,37 @@ class LinearRule:
         """Whether there are outputs besides the potentials."""
         return self.spike.kind != kernels.POTENTIAL
 
-    def _filter(self, inputs: Inputs) -> kernels.Filter:
-        x, given = _rows(inputs.x, inputs.x, inputs.given)
+    saved: ClassVar[tuple[bool, bool]] = (False, False)
+
+    @property
+    def reads_potential(self) -> bool:
+        """Whether what the spike function reads is v itself, at every step."""
+        return self.spike.norm == kernels.IDENTITY and self.spike.kind != kernels.FIRST
+
+    def _filter(self, inputs: Inputs, x: torch.Tensor) -> kernels.Filter:
+        given = rows_of(inputs.given, x.dtype)
         keys = np.zeros(0, np.uint64) if inputs.keys is None else inputs.keys.numpy().view(np.uint64)
-        return kernels.Filter(
-            x, self.lag, inputs.x.shape[1], decay_of(inputs), self.spike, kernels.Noise(given, keys)
-        )
+        noise, own = kernels.Noise(given, keys), rows_of(x, x.dtype)
+        return kernels.Filter(own, self.lag, x.shape[1], decay_of(inputs), self.spike, noise)
 
-    def forward(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return outputs, potentials and marks; what is not wanted is empty."""
-        x, f = inputs.x, self._filter(inputs)
+    def forward(self, inputs: Inputs, keep: bool, learn: bool) -> Outputs:
+        """Return outputs and potentials, empty where not wanted, and what is kept."""
+        x, learn = inputs.x, keep and learn
         out, potential = _output(x, self.fires), _output(x, self.potential or not self.fires)
-        marks = kernels.marks_of_filter(f, x.shape[0])
-        kernels.filter_forward(f, *_rows(x, out, potential), marks, torch.get_num_threads())
-        return out, potential, torch.from_numpy(marks)
+        read = _output(x, (keep and self.fires) or (learn and self.reads_potential))
+        v, a = _output(x, learn and not self.reads_potential), _output(x, learn)
+        trace = kernels.FilterTrace(*_rows(x, out, potential, read, v, a))
+        kernels.filter_forward(self._filter(inputs, x), trace, x.shape[0], torch.get_num_threads())
+        return out, potential, (read, read if learn and self.reads_potential else v, a)
 
-    def backward(
-        self,
-        inputs: Inputs,
-        saved: tuple[torch.Tensor, ...],
-        g_out: torch.Tensor | None,
-        g_potential: torch.Tensor | None,
-        learn: bool,
-    ) -> Grads:
+    def backward(self, inputs: Inputs, kept: Tensors, g: Tensors, learn: bool) -> Grads:
         """Return the gradients of x and the constants."""
-        x, sums, g_x = inputs.x, _sums(inputs.x, learn), _output(inputs.x, True)
-        g = _rows(x, g_out, g_potential, g_x)
-        kernels.filter_backward(self._filter(inputs), saved[0].numpy(), *g, sums, torch.get_num_threads())
+        like = next(each for each in g if each is not None)
+        sums, g_x = _sums(like, learn), _output(like, True)
+        trace = kernels.FilterTrace(*_rows(like, *kept))
+        gradients = kernels.FilterGradients(*_rows(like, *g, g_x), sums)
+        f = self._filter(inputs._replace(given=None, keys=None), g_x)
+        kernels.filter_backward(f, trace, gradients, like.shape[0], torch.get_num_threads())
         return g_x, *add_up(sums), None, None
 
 
@@ -74,40 +89,44 @@ class ResetRule:
     feedback: int = kernels.NO_FEEDBACK
     potential: bool = False
 
-    def _lif(self, inputs: Inputs) -> kernels.Lif:
-        x, real = inputs.x, numpy_type(inputs.x.dtype)
+    @property
+    def saved(self) -> tuple[bool, bool]:
+        """Whether the way back reads the outputs and the potentials."""
+        return self.feedback == kernels.FEED_SPIKES, self.potential
+
+    def _lif(self, inputs: Inputs, x: torch.Tensor) -> kernels.Lif:
+        real = numpy_type(x.dtype)
         weight, bias = np.zeros((0, 0), real), np.zeros(0, real)
         if self.feedback != kernels.NO_FEEDBACK:
-            weight, bias = (
-                inputs.weight.detach().contiguous().numpy(),
-                inputs.bias.detach().contiguous().numpy(),
-            )
+            weight, bias = (each.detach().contiguous().numpy() for each in (inputs.weight, inputs.bias))
         feedback = kernels.Feedback(self.feedback, np.ascontiguousarray(weight.T), weight, bias)
         return kernels.Lif(rows_of(x, x.dtype), x.shape[1], decay_of(inputs), self.reset, feedback)
 
-    def forward(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return spikes, membranes after the reset and marks; membranes are empty where not wanted."""
-        x, f = inputs.x, self._lif(inputs)
-        out, potential = _output(x, True), _output(x, self.potential or self.feedback == kernels.FEED_RELU)
-        marks = kernels.marks_of_reset(f, x.shape[0])
-        kernels.reset_forward(f, *_rows(x, out, potential), marks, torch.get_num_threads())
-        return out, potential, torch.from_numpy(marks)
+    def forward(self, inputs: Inputs, keep: bool, learn: bool) -> Outputs:
+        """Return spikes and membranes after the reset, empty where not wanted, and what is kept."""
+        x, learn = inputs.x, keep and learn
+        positive = self.feedback == kernels.FEED_RELU
+        out, membranes = _output(x, True), _output(x, self.potential or learn or (keep and positive))
+        none = x.new_empty(0)
+        u, gate, currents = (_output(x, each) for each in (keep, keep and self.reset.refractory > 0, learn))
+        trace = kernels.ResetTrace(*_rows(x, out, membranes, u, gate, currents))
+        kernels.reset_forward(self._lif(inputs, x), trace, x.shape[0], torch.get_num_threads())
+        own = (membranes, none) if self.potential else (none, membranes)
+        return out, own[0], (own[1], u, gate, currents)
 
-    def backward(
-        self,
-        inputs: Inputs,
-        saved: tuple[torch.Tensor, ...],
-        g_out: torch.Tensor | None,
-        g_potential: torch.Tensor | None,
-        learn: bool,
-    ) -> Grads:
+    def backward(self, inputs: Inputs, kept: Tensors, g: Tensors, learn: bool) -> Grads:
         """Return the gradients of x, the constants and, where there is feedback, its weights and bias."""
-        x, sums, g_x = inputs.x, _sums(inputs.x, learn), _output(inputs.x, True)
-        g = _rows(x, g_out, g_potential, g_x)
-        kernels.reset_backward(self._lif(inputs), saved[0].numpy(), *g, sums, torch.get_num_threads())
+        like = next(each for each in g if each is not None)
+        sums, g_x = _sums(like, learn), _output(like, True)
+        spikes, potential, membranes, *others = kept
+        membranes = potential if self.potential else membranes
+        trace = kernels.ResetTrace(*_rows(like, spikes, membranes, *others))
+        gradients = kernels.ResetGradients(*_rows(like, *g, g_x), sums)
+        f = self._lif(inputs, g_x)
+        kernels.reset_backward(f, trace, gradients, like.shape[0], torch.get_num_threads())
         if self.feedback == kernels.NO_FEEDBACK:
             return g_x, *add_up(sums), None, None
-        fed = saved[1] if self.feedback == kernels.FEED_SPIKES else saved[2].clamp(min=0)
+        fed = spikes if self.feedback == kernels.FEED_SPIKES else membranes.clamp(min=0)
         g_weight = torch.bmm(g_x[:, 1:].transpose(1, 2), fed[:, :-1]).sum(
             0
         )  # one product a sample: threads do not matter

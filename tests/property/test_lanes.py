@@ -15,7 +15,6 @@ from firstspike.kernels.lanes import UNITS, Unit, steps
     numbers="gain late",
     reads="x more",
     spread="scale",
-    ahead="soon",
     writes="spikes potentials",
     registers=2,
 )
@@ -33,10 +32,10 @@ def _fire(unit: Unit) -> None:
 def run(c, state, numbers, x, more, scale, spikes, potentials, start, stride, units, count):
     """Call the loop; the potentials are written step by step, upwards as the others or downwards."""
     last = start + (count - 1) * spikes.shape[1]
-    arrays = (x, more, scale, x, spikes, potentials)
-    starts = (start, start, 0, start, start, last if stride < 0 else start)
+    arrays = (x, more, scale, spikes, potentials)
+    starts = (start, start, 0, start, last if stride < 0 else start)
     row = spikes.shape[1]
-    _fire(c, state, numbers, arrays, starts, (row, row, 1, row, row, stride), units, count)
+    _fire(c, state, numbers, arrays, starts, (row, row, 1, row, stride), units, count)
 
 
 def expected(c, v, numbers, x, more, scale):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from firstspike.kernels import recurrence as kernels
+from firstspike.kernels.lanes import UNITS, steps
 from firstspike.kernels.recurrence_draws import uniforms
-from firstspike.kernels.recurrence_rows import STEPS, UNITS
-from firstspike.kernels.recurrence_spikes import normalise
+from firstspike.kernels.recurrence_filter import DRAWN
+from firstspike.kernels.recurrence_spikes import MODE, Spike, mode_of, normalise
 from firstspike.neurons import (
     LIF,
     MODES,
@@ -66,7 +68,7 @@ MAKERS = {
     "Integrator": lambda u: Integrator(u, learn_tau=True, **TAUS),
     "NonSpiking": lambda u: NonSpiking(u),
 }
-SIZES = st.tuples(st.integers(1, 3), st.integers(1, 2 * STEPS + 7), st.sampled_from([1, 2, 5, 17]))
+SIZES = st.tuples(st.integers(1, 3), st.integers(1, 2 * DRAWN + 7), st.sampled_from([1, 2, 5, 17]))
 by_name = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -120,7 +122,7 @@ def test_compiled_equals_scan(name, size, seed, both):
 
 @pytest.mark.parametrize("name", ["LIF", "LIF recurrent", "ParaLIF-D", "ParaLIF-GS recurrent", "SingleSpike"])
 def test_wide_layers_cross_blocks_of_units(name):
-    size = (2, STEPS + 3, UNITS + 9)
+    size = (2, DRAWN + 3, UNITS + 9)
     neuron, x, r = make(name, size[2]), 2 * current(size), current(size, 1)
     if getattr(neuron, "recurrent", None) is not None:
         torch.nn.init.normal_(neuron.recurrent.weight, std=0.02)
@@ -136,7 +138,7 @@ TORCH_MAP = [n for n in MAKERS if n.startswith("ParaLIF") and ("recurrent" in n 
 @pytest.mark.parametrize("name", [n for n in MAKERS if n not in TORCH_MAP])
 def test_threads_do_not_change_a_bit(name):
     """Of the kernels, that is: matrix products (ParaLIF's feedback, gradients of feedback weights) are torch's."""
-    size = (5, STEPS + 9, 2 * UNITS + 3)
+    size = (5, DRAWN + 9, 2 * UNITS + 3)
     neuron, x = make(name, size[2], torch.float32), 2 * current(size, 0, torch.float32)
     r, before, results = current(size, 1, torch.float32), torch.get_num_threads(), []
     ours = slice(0, -2) if getattr(neuron, "recurrent", None) is not None else slice(None)
@@ -153,9 +155,9 @@ def test_threads_do_not_change_a_bit(name):
 
 @by_name
 @settings(max_examples=3, deadline=None)
-@given(seed=st.integers(0, 99), cut=st.integers(1, STEPS + 20))
+@given(seed=st.integers(0, 99), cut=st.integers(1, DRAWN + 20))
 def test_the_future_changes_nothing(name, seed, cut):
-    size = (2, STEPS + 21, 3)
+    size = (2, DRAWN + 21, 3)
     neuron, x = make(name, 3, torch.float32), 2 * current(size, seed, torch.float32)
     y = x.clone()
     y[:, cut:] = current(size, seed + 1, torch.float32)[:, cut:]
@@ -169,7 +171,7 @@ def test_silence_stays_silent(name):
     neuron = make(name, 3, torch.float32)
     if getattr(neuron, "recurrent", None) is not None:
         neuron.recurrent.bias.data.zero_()
-    activity = neuron.activity(torch.zeros(2, STEPS + 5, 3), potential=True, seed=1)
+    activity = neuron.activity(torch.zeros(2, DRAWN + 5, 3), potential=True, seed=1)
     drawn = any(mode in name for mode in ("SB", "GS")) or "SD" in name or ("ST" in name and "SDT" not in name)
     if not drawn:
         assert not activity.output.any()
@@ -182,7 +184,7 @@ def test_silence_stays_silent(name):
     "name", [n for n in MAKERS if not any(m in n for m in ("SB", "GS", "TRB", "SD", "ST"))]
 )
 @settings(max_examples=3, deadline=None)
-@given(shift=st.integers(1, STEPS + 5), seed=st.integers(0, 99))
+@given(shift=st.integers(1, DRAWN + 5), seed=st.integers(0, 99))
 def test_a_shift_in_time_shifts_the_answer(name, shift, seed):
     neuron, x = make(name, 4, torch.float32), 2 * current((2, 30, 4), seed, torch.float32)
     if getattr(neuron, "recurrent", None) is not None:
@@ -242,7 +244,7 @@ LINEAR = ["Integrator", "LIF readout", "SingleSpike readout"]
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("method", ["compiled", "scan"])
 def test_gradients_of_linear_layers_are_the_derivatives(name, method):
-    neuron, x = make(name, 3), current((2, STEPS + 4, 3)).requires_grad_()
+    neuron, x = make(name, 3), current((2, DRAWN + 4, 3)).requires_grad_()
     neuron.method = method
     parameters = tuple(neuron.parameters())
     names = [n for n, _ in neuron.named_parameters()]
@@ -259,7 +261,7 @@ def test_gradients_of_linear_layers_are_the_derivatives(name, method):
     ("alpha", "beta"), [(0.9, 0.8), (0.9, 0.9), (0.9, 0.9 * (1 + 1e-7)), (0.0, 0.7), (0.5, 0.0)]
 )
 def test_impulse_response_is_the_closed_form(alpha, beta):
-    steps = 3 * STEPS
+    steps = 3 * DRAWN
     d = np.arange(steps)
     if alpha == 0:
         kappa = (1 - beta) * beta**d
@@ -312,6 +314,19 @@ def test_draws_equal_their_twin_and_are_uniform(real):
     assert twin.max() < 1
 
 
+@steps(constants="", state="", numbers=MODE, reads="v", writes="p")
+def _normalise(unit):
+    normalise(unit, unit.v)
+    unit.p = unit.number
+
+
+@njit
+def normalise_row(spike, v, p):
+    """Normalise a row."""
+    none = v[0, :0]
+    _normalise(none, none, mode_of(spike), (v, p), (0, 0), (0, 0), v.shape[1], 1)
+
+
 @pytest.mark.parametrize(("real", "limit"), [(np.float32, 4e-7), (np.float64, 1e-15)])
 @pytest.mark.parametrize(
     ("norm", "function"), [(kernels.SIGMOID, lambda v: 1 / (1 + np.exp(-v))), (kernels.TANH, np.tanh)]
@@ -321,7 +336,7 @@ def test_normalisations_are_accurate(real, limit, norm, function):
         (np.linspace(-30, 30, 20001), np.geomspace(1e-6, 1, 1000), [0.0, -500.0, 500.0])
     ).astype(real)[None]
     p = np.empty_like(v)
-    normalise(norm, v, p, 1)
+    normalise_row(Spike(norm, kernels.THRESHOLD, 1.0, 0.0, 0.0), v, p)
     with np.errstate(over="ignore"):
         want = function(v.astype(np.float64))
     np.testing.assert_allclose(p, want, rtol=limit, atol=1e-38)
