@@ -11,6 +11,7 @@ and steps; within the function the names of a `Unit` stand for registers, with P
 Every operation is rounded on its own, so neither the width of registers nor the place of a unit changes a bit.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -184,19 +185,29 @@ class _Loop:
                 self.past[name] = self._goes_past(array, start, stride)
 
     def emit(self, registers: int) -> None:
-        """All units: as many registers at once as asked for, then the rest, up to TAIL registers at once, masked."""
+        """All units: as many registers at once as asked for; then TAIL at once, masked; what fits one, in one."""
         builder, width = self.builder, self.kind.count
-        some = INDEX(registers * width)
+        some, tail = INDEX(registers * width), min(registers, TAIL)
         whole = builder.mul(builder.sdiv(self.units, some), some)
         with cgutils.for_range_slice(builder, INDEX(0), whole, some, inc=True) as (first, _):
             self._steps([builder.add(first, INDEX(r * width)) for r in range(registers)], [None] * registers)
-        tail = min(registers, TAIL)
-        with cgutils.for_range_slice(builder, whole, self.units, INDEX(tail * width), inc=True) as (first, _):
-            left = self._everywhere(builder.trunc(builder.sub(self.units, first), _INT))
-            lanes = [left.type([r * width + lane for lane in range(width)]) for r in range(tail)]
-            masks = [builder.icmp_signed("<", register, left) for register in lanes]
-            self._steps([builder.add(first, INDEX(r * width)) for r in range(tail)], masks)
-        builder.fence("seq_cst")  # stores past the caches are in nobody else's order
+        few = builder.sub(self.units, INDEX(width if tail > 1 else 0))
+        with cgutils.for_range_slice(builder, whole, few, INDEX(tail * width), inc=True) as (first, _):
+            self._masked(first, tail)
+        left = builder.srem(builder.sub(self.units, whole), INDEX(tail * width))
+        alone = builder.icmp_signed("<=", left, INDEX(width if tail > 1 else 0))
+        with builder.if_then(builder.and_(alone, builder.icmp_signed(">", left, INDEX(0)))):
+            self._masked(builder.sub(self.units, left), 1)
+        with builder.if_then(functools.reduce(builder.or_, self.past.values(), _BIT(0))):
+            builder.fence("seq_cst")  # stores past the caches are in nobody else's order
+
+    def _masked(self, first: ir.Value, registers: int) -> None:
+        """The units that are left from `first` on, at most so many registers of them."""
+        left = self._everywhere(self.builder.trunc(self.builder.sub(self.units, first), _INT))
+        width = self.kind.count
+        lanes = [left.type([r * width + lane for lane in range(width)]) for r in range(registers)]
+        masks = [self.builder.icmp_signed("<", register, left) for register in lanes]
+        self._steps([self.builder.add(first, INDEX(r * width)) for r in range(registers)], masks)
 
     def _goes_past(self, array: Any, start: ir.Value, stride: ir.Value) -> ir.Value:
         """Whether an array is large, and all its rows begin where a register may."""
