@@ -28,10 +28,11 @@ UNITS = 256
 
 REGISTER = 64  # bytes; narrower processors take several of theirs
 TAIL = 4  # registers
+AHEAD = 12  # steps
 
 PAST_CACHES = 1 << 24
 """Bytes from which on an array is written past the caches, where its rows begin with registers: it would not fit them,
-and what is written there is read first."""
+and a row that is written through them is read first."""
 
 _BIT, _INT = ir.IntType(1), ir.IntType(32)
 
@@ -215,7 +216,8 @@ class _Loop:
         begin = builder.add(builder.ptrtoint(array.data, INDEX), builder.mul(start, size))
         rest = builder.and_(builder.or_(begin, builder.mul(stride, size)), INDEX(REGISTER - 1))
         large = builder.icmp_signed(">=", builder.mul(array.nitems, size), INDEX(PAST_CACHES))
-        return builder.and_(large, builder.icmp_signed("==", rest, INDEX(0)))
+        many = builder.icmp_signed(">", self.count, INDEX(1))  # what a single step writes is read next
+        return builder.and_(builder.and_(many, large), builder.icmp_signed("==", rest, INDEX(0)))
 
     def _steps(self, firsts: list[ir.Value], masks: list[ir.Value | None]) -> None:
         """Run the steps over the units of a few registers."""
@@ -255,6 +257,8 @@ class _Loop:
             setattr(unit, name, 0)
             with unit.when(name):
                 setattr(unit, name, Lanes(self.builder, self._load(at[name], mask)))
+                if name in self.names["ahead"]:
+                    self._call_for(at[name], self.streams[name][2])
 
     def _write(self, unit: Unit, at: dict[str, ir.Value], mask: ir.Value | None) -> None:
         """Store a step's numbers where an array wants them."""
@@ -270,6 +274,15 @@ class _Loop:
                         store.set_metadata("nontemporal", self.builder.module.add_metadata([_INT(1)]))
                     with through:
                         self._store(value, at[name], None)
+
+    def _call_for(self, address: ir.Value, stride: ir.Value) -> None:
+        """Call what is AHEAD of an address into the cache."""
+        byte = ir.IntType(8).as_pointer()
+        hint = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, hint, "llvm.prefetch.p0")
+        number = self.builder.bitcast(address, self.kind.element.as_pointer())
+        later = self.builder.gep(number, [self.builder.mul(stride, INDEX(AHEAD))])
+        self.builder.call(prefetch, [self.builder.bitcast(later, byte), _INT(0), _INT(3), _INT(1)])
 
     def _packed(self, packed: ir.Value, k: int, first: ir.Value) -> ir.Value:
         return self._register(packed, self.builder.add(first, INDEX(k * UNITS)))
@@ -307,6 +320,7 @@ def steps(
     state: str,
     numbers: str = "",
     reads: str = "",
+    ahead: str = "",
     spread: str = "",
     writes: str = "",
     registers: int = 4,
@@ -318,11 +332,11 @@ def steps(
     Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
     there. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread` (one number for
     all units), `writes`; step i of unit j lies at start + i * stride + j. An array of no elements reads as 0 and is not
-    written. `registers` run side by side. Nothing is checked: the caller
-    owns the bounds.
+    written. Of what is read, `ahead` names what is called into the cache some steps before. `registers` run side by
+    side. Nothing is checked: the caller owns the bounds.
     """
     given = {"constants": constants, "state": state, "numbers": numbers}
-    given |= {"reads": reads, "spread": spread, "writes": writes}
+    given |= {"reads": reads, "ahead": ahead, "spread": spread, "writes": writes}
     names = {kind: text.split() for kind, text in given.items()}
 
     def made(step: Step) -> Any:

@@ -129,7 +129,7 @@ def _integrate(unit: Unit) -> None:
     unit.membranes, unit.currents = unit.mem, unit.syn
 
 
-@compiled
+@compiled(forceinline=True)
 def _advance(
     w: Span, f: Lif, x: Rows, read: int, to: ResetTrace, b: int, t: int, first: int, count: int
 ) -> None:

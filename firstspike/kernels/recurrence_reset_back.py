@@ -53,9 +53,10 @@ class Back(NamedTuple):
 
 @steps(
     constants="alpha beta gain theta drop",
-    state="syn mem d_alpha d_beta d_gain d_theta d_drop",
+    state="at_syn at_mem d_alpha d_beta d_gain d_theta d_drop",
     numbers="keep lost attach peak linear square",
-    reads="u gate at_spikes at_membranes syn_now syn_before mem_before",
+    reads="u gate at_spikes at_membranes syn syn_before u_before",
+    ahead="syn_before u_before",
     writes="x",
     registers=4,
 )
@@ -65,7 +66,7 @@ def _retreat(unit: Unit) -> None:
     At z = u - theta: the slope times (g_s, less g_m (u - m) of the reset if attached); at u: that and g_m past the
     reset.
     """
-    at_m, z = unit.mem + unit.at_membranes, unit.u - unit.theta
+    at_m, z = unit.at_mem + unit.at_membranes, unit.u - unit.theta
     d, fired = abs(z), z > 0
     at_s = unit.at_spikes - unit.attach * at_m * (unit.lost * unit.u + unit.drop)
     at_z = at_s * (unit.peak / (d * (d * unit.square + unit.linear) + 1))
@@ -73,17 +74,20 @@ def _retreat(unit: Unit) -> None:
     unit.driven = at_u
     with unit.when("gate"):
         unit.driven = unit.gate * at_u
-    unit.x = unit.gain * unit.driven + unit.alpha * unit.syn
-    unit.syn, unit.mem = unit.x, unit.beta * at_u
-    with unit.when("syn_now"):
-        unit.d_alpha = unit.d_alpha + unit.x * unit.syn_before
-        unit.d_beta = unit.d_beta + at_u * unit.mem_before
-        unit.d_gain = unit.d_gain + unit.driven * unit.syn_now
+    unit.x = unit.gain * unit.driven + unit.alpha * unit.at_syn
+    unit.at_syn, unit.at_mem = unit.x, unit.beta * at_u
+    with unit.when("syn"):
+        unit.d_gain = unit.d_gain + unit.driven * unit.syn
         unit.d_theta = unit.d_theta - at_z
         unit.d_drop = unit.d_drop - unit.where(fired, at_m, 0)
+    with unit.when("syn_before"):
+        reset = unit.keep * unit.u_before - unit.drop
+        mem_before = unit.where(unit.u_before > unit.theta, reset, unit.u_before)
+        unit.d_alpha = unit.d_alpha + unit.x * unit.syn_before
+        unit.d_beta = unit.d_beta + at_u * mem_before
 
 
-@compiled
+@compiled(forceinline=True)
 def _descend(
     w: Span,
     back: Back,
@@ -100,27 +104,27 @@ def _descend(
     """Run the block of units that begins at `first` of the span backwards over `count` steps, from step `last` of
     sample b on; gradients at the spikes are read from `read` on. Step 0 has none before it.
     """
-    reset, k, n, t, none = f.reset, first // UNITS, w.n0 + first, last, w.row[:0]
+    reset, k, n, t = f.reset, first // UNITS, w.n0 + first, last
     numbers = (reset.keep, 1.0 - reset.keep, reset.attach, reset.peak, reset.linear, reset.square)
     c, carried = w.constants[k * PACKED : (k + 1) * PACKED], back.carry[k * CARRIED : (k + 1) * CARRIED]
-    before = t + 1 > count
-    currents, membranes = (kept.currents.data, kept.membranes.data) if before else (none, none)
-    now = kept.currents.data if g.sums.size else none
+    learn, none = g.sums.size > 0, w.row[:0]
+    currents = kept.currents.data if learn else none
+    syn_before, u_before = (currents, kept.u.data) if learn and t + 1 > count else (none, none)
     arrays = (
         kept.u.data,
         kept.gate.data,
         at_spikes.data,
         g.membranes.data,
-        now,
         currents,
-        membranes,
+        syn_before,
+        u_before,
         g.x.data,
     )
     starts = (offset(kept.u, b, t, n), offset(kept.gate, b, t, n), read + first, offset(g.membranes, b, t, n))
     starts = (*starts, offset(kept.currents, b, t, n), offset(kept.currents, b, t - 1, n))
-    starts = (*starts, offset(kept.membranes, b, t - 1, n), offset(g.x, b, t, n))
+    starts = (*starts, offset(kept.u, b, t - 1, n), offset(g.x, b, t, n))
     strides = (-kept.u.step, -kept.gate.step, -at_spikes.step, -g.membranes.step, -kept.currents.step)
-    strides = (*strides, -kept.currents.step, -kept.membranes.step, -g.x.step)
+    strides = (*strides, -kept.currents.step, -kept.u.step, -g.x.step)
     _retreat(c, carried, numbers, arrays, starts, strides, min(UNITS, w.size - first), count)
 
 

@@ -106,7 +106,7 @@ class ResetRule:
         """Return spikes and membranes after the reset, empty where not wanted, and what is kept."""
         x, learn = inputs.x, keep and learn
         positive = self.feedback == kernels.FEED_RELU
-        out, membranes = _output(x, True), _output(x, self.potential or learn or (keep and positive))
+        out, membranes = _output(x, True), _output(x, self.potential or (keep and positive))
         none = x.new_empty(0)
         u, gate, currents = (_output(x, each) for each in (keep, keep and self.reset.refractory > 0, learn))
         trace = kernels.ResetTrace(*_rows(x, out, membranes, u, gate, currents))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from firstspike.kernels import recurrence as kernels
-from firstspike.kernels.lanes import UNITS, steps
+from firstspike.kernels.lanes import PAST_CACHES, UNITS, steps
 from firstspike.kernels.recurrence_draws import uniforms
 from firstspike.kernels.recurrence_filter import DRAWN
 from firstspike.kernels.recurrence_spikes import MODE, Spike, mode_of, normalise
@@ -120,9 +120,10 @@ def test_compiled_equals_scan(name, size, seed, both):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("more", [9, 40])
 @pytest.mark.parametrize("name", ["LIF", "LIF recurrent", "ParaLIF-D", "ParaLIF-GS recurrent", "SingleSpike"])
-def test_wide_layers_cross_blocks_of_units(name):
-    size = (2, DRAWN + 3, UNITS + 9)
+def test_wide_layers_cross_blocks_of_units(name, more):
+    size = (2, DRAWN + 3, UNITS + more)
     neuron, x, r = make(name, size[2]), 2 * current(size), current(size, 1)
     if getattr(neuron, "recurrent", None) is not None:
         torch.nn.init.normal_(neuron.recurrent.weight, std=0.02)
@@ -151,6 +152,20 @@ def test_threads_do_not_change_a_bit(name):
         torch.set_num_threads(before)
     assert results[0::2] == [results[0]] * 3
     assert results[1::2] == [results[1]] * 3
+
+
+@pytest.mark.parametrize("units", [128, 129])
+@pytest.mark.parametrize("name", ["LIF", "ParaLIF-D", "SingleSpike"])
+def test_batches_that_are_written_past_the_caches_equal_small_ones(name, units):
+    size = (1 + PAST_CACHES // (4 * 1024 * 128), 1024, units)
+    neuron, r = make(name, units, torch.float32), current(size, 1, torch.float32)
+    x = (2 * current(size, 0, torch.float32)).requires_grad_()
+    whole = neuron(x)
+    (g,) = torch.autograd.grad(whole, x, r)
+    for part in (slice(0, 1), slice(-1, None)):
+        own = neuron(x[part])
+        assert torch.equal(whole[part], own)
+        assert torch.equal(g[part], torch.autograd.grad(own, x, r[part])[0][part])
 
 
 @by_name
