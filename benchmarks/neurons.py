@@ -4,8 +4,8 @@
     python -m benchmarks.neurons --only ours     # or peers, lengths, single
 
 128 samples x 512 steps x 128 units, float32, best processor time of the repeats on one thread. "Copies" is the time
-over that of copying what a pass must read and write: current, output, both gradients, and the current once more on
-the way back.
+over that of copying what a pass must read and write: current, output, both gradients, and once more the current, or
+what is kept in its place, on the way back.
 """
 
 import argparse

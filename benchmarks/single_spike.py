@@ -2,7 +2,7 @@
 
     python -m benchmarks.single_spike                                             # five epochs of each
     python -m benchmarks.single_spike --setting published --epochs 150            # as published; hours
-    python -m benchmarks.single_spike --tasks mnist --setting convolutional --epochs 8    # its rate falls to 0 in 8
+    python -m benchmarks.single_spike --tasks mnist --setting convolutional --epochs 12   # its rate falls to 0 in 12
     python -m benchmarks.single_spike --tasks nmnist-sim --simulated FOLDER --epochs 20
 
 One hidden layer of 200 units: images as one spike a pixel, N-MNIST in 300 steps of 1 ms, both polarities merged
@@ -90,7 +90,9 @@ SETTINGS = {
     "chosen": Setting("unit", 40, "mean", 2e-3, 1.0, 20.0, 40.0, 0.1),
     "wide": WIDE,
     "wide, decay": replace(WIDE, weight_decay=0.3),
-    "convolutional": replace(WIDE, steps=8, hidden=256, falling=8, bias=0.1, convolutions=(16, 32)),
+    "convolutional": replace(
+        WIDE, steps=4, hidden=256, falling=12, bias=0.1, weight_decay=0.3, convolutions=(32, 64)
+    ),
 }
 
 

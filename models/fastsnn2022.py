@@ -26,7 +26,7 @@ WIDE = {
     "epochs": 15,
 }
 DECAY = {"optimiser": "adamw", "weight_decay": 0.3}
-CONVOLUTIONAL = {"convolutions": (16, 32), "time_steps": 8, "hidden_size": (256,), "bias": 0.1, "epochs": 8}
+CONVOLUTIONAL = {"convolutions": (32, 64), "time_steps": 4, "hidden_size": (256,), "bias": 0.1, "epochs": 12}
 
 
 @register("fastsnn2022")
@@ -48,5 +48,5 @@ class FastSNN2022(FastTrainer):
         "shd": {"dataset": "shd", "time_steps": 500, "dt": 2.0, "epochs": 200, "lr": 1e-3},
         "wide": WIDE,
         "wide-decay": {**WIDE, **DECAY},
-        "convolutional": {**WIDE, **CONVOLUTIONAL, "dataset": "mnist"},
+        "convolutional": {**WIDE, **DECAY, **CONVOLUTIONAL, "dataset": "mnist"},
     }

@@ -21,7 +21,7 @@ from firstspike.kernels.recurrence_reset import (
     ResetTrace,
 )
 from firstspike.kernels.recurrence_reset_back import ResetGradients
-from firstspike.kernels.recurrence_rows import Decay, Part, Rows, launch, nothing, parts, rows
+from firstspike.kernels.recurrence_rows import Decay, Part, Rows, launch, nothing, parts
 from firstspike.kernels.recurrence_spikes import (
     BERNOULLI,
     DELTA,
@@ -71,7 +71,6 @@ __all__ = [
     "nothing",
     "reset_backward",
     "reset_forward",
-    "rows",
 ]
 
 

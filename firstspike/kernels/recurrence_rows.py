@@ -1,9 +1,8 @@
 """What every recurrence shares: strided rows, packed units, the cut into independent tasks and their threads.
 
-N samples, T steps, U units. A recurrence runs over T for up to UNITS units of a sample at once, by
-the loops of `lanes`; (sample, unit block) pairs are independent tasks. In the loops that are left to the compiler rows
-are indexed by unsigned numbers: a signed index is first tested for being negative, which keeps a loop from being
-vectorised.
+N samples, T steps, U units. A recurrence runs over T for up to UNITS units of a sample at once, by the loops of
+`lanes`; (sample, unit block) pairs are independent tasks. In the loops that are left to the compiler rows are indexed
+by unsigned numbers: a signed index is first tested for being negative, which keeps a loop from being vectorised.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,12 +49,6 @@ class Part(NamedTuple):
     b1: int
     n0: int
     n1: int
-
-
-def rows(array: np.ndarray) -> Rows:
-    """View a C-contiguous (N, T, U) array as rows."""
-    _, steps, units = array.shape
-    return Rows(array.reshape(-1), steps * units, units)
 
 
 def nothing(dtype: np.dtype) -> Rows:
