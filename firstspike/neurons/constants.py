@@ -65,7 +65,7 @@ class SingleDecays(nn.Module):
         tau_init: str = "exact",
     ) -> None:
         super().__init__()
-        self.learn = learn
+        self.learn, self.synapse = learn, tau_syn is not None
         self._hold("beta", single_decay(tau_mem, dt, units, "tau_mem"), learn, tau_init)
         if tau_syn is None:
             self.register_buffer("alpha", torch.zeros(()))
@@ -80,7 +80,7 @@ class SingleDecays(nn.Module):
 
     def effective(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return alpha, beta and gain = 1 - beta."""
-        alpha = torch.sigmoid(self.alpha) if isinstance(self.alpha, nn.Parameter) else self.alpha
+        alpha = torch.sigmoid(self.alpha) if self.learn and self.synapse else self.alpha
         beta = torch.sigmoid(self.beta) if self.learn else self.beta
         return alpha, beta, 1 - beta
 

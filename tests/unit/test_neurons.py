@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -184,6 +185,23 @@ def test_second_and_forward_derivatives_are_refused_or_right():
     assert x.grad.abs().sum() > 0
     with pytest.raises(UserError, match="no forward-mode"):
         torch.func.jvp(layer, (x,), (x,))
+
+
+@pytest.mark.parametrize("make", [LIF, partial(ParaLIF, mode="ST")])
+def test_constants_learn_through_functional_calls(make):
+    layer = make(3, learn_tau=True, learn_threshold=True, threshold=0.3, **TAUS).double()
+    x = 3 * current(2, 9, 3, dtype=torch.float64)
+    weights = torch.arange(27.0).reshape(9, 3)
+    own = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+
+    def loss(constants, x):
+        return (torch.func.functional_call(layer, constants, (x,)) * weights).sum()
+
+    found = torch.func.grad(loss)(own, x)
+    (layer(x) * weights).sum().backward()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad.any()
+        torch.testing.assert_close(found[name], parameter.grad)
 
 
 @by_name
