@@ -6,9 +6,11 @@ generators, Salmon et al. 2011). The draw keeps 23 bits, (k + 1/2) / 2^23: the s
 precision, never 0 or 1.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from firstspike.kernels.recurrence_rows import Rows, compiled, offset, read_block
 
@@ -34,20 +36,37 @@ def mix64(z: np.uint64) -> np.uint64:
     return z ^ (z >> _U64(31))
 
 
+@intrinsic
+def _stir(typing_context: Any, unit: Any, low: Any, high: Any) -> tuple:
+    """Return 23 bits for a unit from both halves of its row's key, in 32 bits: numba's own arithmetic takes 64."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        unit, low, high = arguments
+
+        def fold(h: Any, bits: int) -> Any:
+            return builder.xor(h, builder.lshr(h, h.type(bits)))
+
+        h = builder.add(builder.mul(unit, unit.type(UNIT)), low)
+        h = builder.xor(builder.mul(fold(h, 16), unit.type(ROUND1)), high)
+        h = builder.mul(fold(h, 15), unit.type(ROUND2))
+        return builder.lshr(fold(h, 15), unit.type(9))
+
+    return types.int32(types.uint32, types.uint32, types.uint32), emit
+
+
 @compiled
 def uniforms(key: np.uint64, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
     """Fill a block with the draws of steps t0.. and units n0.. of the sample with this key."""
     real = out.dtype.type
     scale, half = real(2.0**-23), real(0.5)
+    units = np.empty(out.shape[1], _U32)
+    for j in range(units.size):
+        units[j] = _U32(n0 + j)
     for i in range(steps):
         row = mix64(key + _U64(t0 + i + 1) * _U64(GOLDEN))
         low, high = _U32(row), _U32(row >> _U64(32))
         for j in range(out.shape[1]):
-            h = _U32(_U32(_U32(n0 + j) * _U32(UNIT)) + low)
-            h = _U32((h ^ _U32(h >> _U32(16))) * _U32(ROUND1)) ^ high
-            h = _U32((h ^ _U32(h >> _U32(15))) * _U32(ROUND2))
-            h = h ^ _U32(h >> _U32(15))
-            out[i, j] = (real(np.int32(h >> _U32(9))) + half) * scale
+            out[i, j] = (real(_stir(units[j], low, high)) + half) * scale
 
 
 @compiled
