@@ -41,13 +41,12 @@ class LinearRule:
     spike: kernels.Spike
     lag: int = 0
     potential: bool = False
+    saved: ClassVar[tuple[bool, bool]] = (False, False)
 
     @property
     def fires(self) -> bool:
         """Whether there are outputs besides the potentials."""
         return self.spike.kind != kernels.POTENTIAL
-
-    saved: ClassVar[tuple[bool, bool]] = (False, False)
 
     @property
     def reads_potential(self) -> bool:
@@ -127,7 +126,5 @@ class ResetRule:
         if self.feedback == kernels.NO_FEEDBACK:
             return g_x, *add_up(sums), None, None
         fed = spikes if self.feedback == kernels.FEED_SPIKES else membranes.clamp(min=0)
-        g_weight = torch.bmm(g_x[:, 1:].transpose(1, 2), fed[:, :-1]).sum(
-            0
-        )  # one product a sample: threads do not matter
-        return g_x, *add_up(sums), g_weight, g_x.sum((0, 1))
+        g_weights = torch.bmm(g_x[:, 1:].transpose(1, 2), fed[:, :-1])  # one a sample: threads do not matter
+        return g_x, *add_up(sums), g_weights.sum(0), g_x.sum((0, 1))
