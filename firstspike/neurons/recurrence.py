@@ -196,8 +196,6 @@ def run_compiled(rule: Rule, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor
     """Run a rule's kernels; see `run` of scan.py for the same in torch ops."""
     keep = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
     learn = any(constant.requires_grad for constant in inputs[1:6])
-    mark = inputs.x[
-        :0
-    ].clone()  # holds nothing, and is differentiable where x is, as second derivatives find out
+    mark = inputs.x[:0].clone()  # empty; differentiable where x is, which a second derivative finds out
     out, potential, *_ = _Compiled.apply(rule, keep, learn, mark, *inputs)
     return out, potential
