@@ -12,6 +12,7 @@ Every operation is rounded on its own, so neither the width of registers nor the
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ UNITS = 256
 """How far the constants of a block of units, and their states, lie apart in their packed arrays."""
 
 REGISTER = 64  # bytes; narrower processors take several of theirs
-TAIL = 4  # registers
+TOGETHER = (1, 2, 4, 6, 8)  # registers
 AHEAD = 12  # steps
 
 PAST_CACHES = 1 << 24
@@ -185,20 +186,18 @@ class _Loop:
             if name in names["writes"]:
                 self.past[name] = self._goes_past(array, start, stride)
 
-    def emit(self, registers: int) -> None:
-        """All units: as many registers at once as asked for; then TAIL at once, masked; what fits one, in one."""
-        builder, width = self.builder, self.kind.count
-        some, tail = INDEX(registers * width), min(registers, TAIL)
-        whole = builder.mul(builder.sdiv(self.units, some), some)
-        with cgutils.for_range_slice(builder, INDEX(0), whole, some, inc=True) as (first, _):
-            self._steps([builder.add(first, INDEX(r * width)) for r in range(registers)], [None] * registers)
-        few = builder.sub(self.units, INDEX(width if tail > 1 else 0))
-        with cgutils.for_range_slice(builder, whole, few, INDEX(tail * width), inc=True) as (first, _):
-            self._masked(first, tail)
-        left = builder.srem(builder.sub(self.units, whole), INDEX(tail * width))
-        alone = builder.icmp_signed("<=", left, INDEX(width if tail > 1 else 0))
-        with builder.if_then(builder.and_(alone, builder.icmp_signed(">", left, INDEX(0)))):
-            self._masked(builder.sub(self.units, left), 1)
+    def emit(self) -> None:
+        """All units: as many registers at once as go together; what is left in one masked go of as few as will do."""
+        builder, width, most = self.builder, self.kind.count, TOGETHER[-1]
+        whole = builder.sub(self.units, builder.srem(self.units, INDEX(most * width)))
+        with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(most * width), inc=True) as (first, _):
+            self._steps([builder.add(first, INDEX(r * width)) for r in range(most)], [None] * most)
+        left = builder.sub(self.units, whole)
+        for fewer, registers in itertools.pairwise((0, *TOGETHER)):
+            more = builder.icmp_signed(">", left, INDEX(fewer * width))
+            fits = builder.icmp_signed("<=", left, INDEX(registers * width))
+            with builder.if_then(builder.and_(more, fits)):
+                self._masked(whole, registers)
         with builder.if_then(functools.reduce(builder.or_, self.past.values(), _BIT(0))):
             builder.fence("seq_cst")  # stores past the caches are in nobody else's order
 
@@ -323,7 +322,6 @@ def steps(
     ahead: str = "",
     spread: str = "",
     writes: str = "",
-    registers: int = 4,
 ) -> Callable[[Step], Any]:
     """Decorator: a function of one step becomes compiled code over units and steps, called in compiled code as
 
@@ -332,8 +330,8 @@ def steps(
     Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
     there. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread` (one number for
     all units), `writes`; step i of unit j lies at start + i * stride + j. An array of no elements reads as 0 and is not
-    written. Of what is read, `ahead` names what is called into the cache some steps before. `registers` run side by
-    side. Nothing is checked: the caller owns the bounds.
+    written. Of what is read, `ahead` names what is called into the cache some steps before. Nothing is checked: the
+    caller owns the bounds.
     """
     given = {"constants": constants, "state": state, "numbers": numbers}
     given |= {"reads": reads, "ahead": ahead, "spread": spread, "writes": writes}
@@ -342,7 +340,7 @@ def steps(
     def made(step: Step) -> Any:
         def typed(typing_context: Any, c: Any, s: Any, n: Any, a: Any, b: Any, d: Any, u: Any, k: Any) -> Any:
             def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                _Loop(step, names, context, builder, signature.args, arguments).emit(registers)
+                _Loop(step, names, context, builder, signature.args, arguments).emit()
                 return context.get_dummy_value()
 
             return types.void(c, s, n, a, b, d, types.int64, types.int64), emit

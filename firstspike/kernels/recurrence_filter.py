@@ -94,8 +94,8 @@ class Work(NamedTuple):
     state="current membrane silent number",
     numbers=MODE,
     reads="x draw",
+    ahead="x",
     writes="spikes potential read v a",
-    registers=8,
 )
 def _integrate(unit: Unit) -> None:
     """One step of the filter and its spike function."""
@@ -112,8 +112,8 @@ def _integrate(unit: Unit) -> None:
     state="current membrane next after total d_alpha d_beta d_gain d_theta",
     numbers=MODE,
     reads="out potential read read_before a a_before v_before",
+    ahead="out potential read a v_before",
     writes="x",
-    registers=4,
 )
 def _retreat(unit: Unit) -> None:
     """One step back, from gradients at outputs and potentials: l = g + beta l[t+1] at v, gain l + alpha q[t+1] at x.

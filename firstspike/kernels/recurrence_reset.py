@@ -109,8 +109,8 @@ def span_width(f: Lif, part: Part) -> int:
     state="syn mem count",
     numbers="keep refractory",
     reads="x",
+    ahead="x",
     writes="spikes membranes u gate currents",
-    registers=8,
 )
 def _integrate(unit: Unit) -> None:
     """One step; a counter keeps the gate shut for some steps after a spike."""

@@ -56,9 +56,8 @@ class Back(NamedTuple):
     state="at_syn at_mem d_alpha d_beta d_gain d_theta d_drop",
     numbers="keep lost attach peak linear square",
     reads="u gate at_spikes at_membranes syn syn_before u_before",
-    ahead="syn_before u_before",
+    ahead="u gate at_spikes at_membranes syn",
     writes="x",
-    registers=4,
 )
 def _retreat(unit: Unit) -> None:
     """One step back, from gradients at spikes and membranes to those at x and the step before.

@@ -81,7 +81,7 @@ def accumulate(weights: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
             into[j] += by[p] * weights[p, j]
 
 
-@steps(constants="", state="total", reads="weight", spread="by", registers=8)
+@steps(constants="", state="total", reads="weight", spread="by")
 def _add_row(unit: Unit) -> None:
     unit.total = unit.total + unit.by * unit.weight
 

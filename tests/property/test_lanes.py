@@ -16,7 +16,6 @@ from firstspike.kernels.lanes import UNITS, Unit, steps
     reads="x more",
     spread="scale",
     writes="spikes potentials",
-    registers=2,
 )
 def _fire(unit: Unit) -> None:
     unit.v = unit.leak * unit.v + unit.gain * (unit.x + unit.more) / unit.scale
@@ -52,7 +51,7 @@ def expected(c, v, numbers, x, more, scale):
 @pytest.mark.parametrize("real", [np.float32, np.float64])
 @settings(max_examples=60, deadline=None)
 @given(
-    units=st.integers(1, 140),
+    units=st.integers(1, 200),
     count=st.integers(0, 9),
     beside=st.integers(0, 3),
     late=st.sampled_from([0.0, 0.25]),
