@@ -7,8 +7,9 @@ All arrays are (N, T, U); the way back reads what the way forward has kept of it
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from firstspike.kernels import recurrence_filter, recurrence_reset, recurrence_reset_back
+from firstspike.kernels import recurrence_feedback, recurrence_filter, recurrence_reset, recurrence_reset_back
 from firstspike.kernels.recurrence_draws import Noise
 from firstspike.kernels.recurrence_filter import Filter, FilterGradients, FilterTrace
 from firstspike.kernels.recurrence_reset import (
@@ -21,7 +22,7 @@ from firstspike.kernels.recurrence_reset import (
     ResetTrace,
 )
 from firstspike.kernels.recurrence_reset_back import ResetGradients
-from firstspike.kernels.recurrence_rows import Decay, Part, Rows, launch, nothing, parts
+from firstspike.kernels.recurrence_rows import Decay, Rows, launch, nothing, parts
 from firstspike.kernels.recurrence_spikes import (
     BERNOULLI,
     DELTA,
@@ -76,24 +77,32 @@ __all__ = [
 
 def filter_forward(f: Filter, to: FilterTrace, samples: int, threads: int) -> None:
     """Run the linear recurrence; what holds anything of the trace is written."""
-    _launch(lambda part: recurrence_filter.forward(f, to, part), f, samples, threads)
+    _launch(recurrence_filter.forward, (f, to), samples, threads)
 
 
 def filter_backward(f: Filter, kept: FilterTrace, g: FilterGradients, samples: int, threads: int) -> None:
     """Carry gradients at outputs and potentials to x, and each sample's share of the constants' to the sums."""
-    _launch(lambda part: recurrence_filter.backward(f, kept, g, part), f, samples, threads)
+    _launch(recurrence_filter.backward, (f, kept, g), samples, threads)
 
 
 def reset_forward(f: Lif, to: ResetTrace, samples: int, threads: int) -> None:
     """Run the resetting recurrence; what holds anything of the trace is written."""
-    _launch(lambda part: recurrence_reset.forward(f, to, part), f, samples, threads)
+    if f.feedback.kind == NO_FEEDBACK:
+        _launch(recurrence_reset.forward, (f, to), samples, threads)
+    else:
+        _launch(recurrence_feedback.forward, (f, to), samples, threads, recurrence_feedback.GROUP)
 
 
 def reset_backward(f: Lif, kept: ResetTrace, g: ResetGradients, samples: int, threads: int) -> None:
-    """Carry gradients at spikes and membranes to x, and each sample's share of the constants' to the sums."""
-    _launch(lambda part: recurrence_reset_back.backward(f, kept, g, part), f, samples, threads)
+    """Carry gradients at spikes and membranes to x, and the constants' to the sums, in shares of samples or groups."""
+    if f.feedback.kind == NO_FEEDBACK:
+        _launch(recurrence_reset_back.backward, (f, kept, g), samples, threads)
+    else:
+        _launch(recurrence_feedback.backward, (f, kept, g), samples, threads, recurrence_feedback.GROUP)
 
 
-def _launch(task: Callable[[Part], None], f: Filter | Lif, samples: int, threads: int) -> None:
-    fed = isinstance(f, Lif) and f.feedback.kind != NO_FEEDBACK
-    launch(task, parts(samples, f.decay.alpha.size, threads, fed), threads)
+def _launch(
+    kernel: Callable[..., None], given: tuple[Any, ...], samples: int, threads: int, together: int = 1
+) -> None:
+    units = given[0].decay.alpha.size
+    launch(lambda part: kernel(*given, part), parts(samples, units, threads, together), threads)

@@ -7,7 +7,7 @@
     theta
 
 The way forward keeps u in place of the input, and what else the way back has a use for; so that is one loop. Feedback
-crosses units, so with it a task holds whole rows: a span of units is one block of UNITS, or all of them.
+crosses units, so with it samples go through the steps together: recurrence_feedback.py.
 """
 
 from typing import NamedTuple
@@ -15,21 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from firstspike.kernels.lanes import UNITS, Unit, steps
-from firstspike.kernels.recurrence_rows import (
-    PACKED,
-    Decay,
-    Part,
-    Rows,
-    accumulate,
-    compiled,
-    offset,
-    pack_all,
-    put,
-)
+from firstspike.kernels.recurrence_rows import PACKED, Decay, Part, Rows, compiled, offset, pack
 
 NO_FEEDBACK, FEED_SPIKES, FEED_RELU = range(3)
-MEM = UNITS
-"""Where a block's membranes lie in its packed state."""
 
 
 class Reset(NamedTuple):
@@ -78,41 +66,7 @@ class ResetTrace(NamedTuple):
     currents: Rows
 
 
-class Span(NamedTuple):
-    """Working memory for units n0..n0+size-1: constants and state, packed block by block; a row of input, and the
-    activity that is fed back.
-    """
-
-    n0: int
-    size: int
-    constants: np.ndarray
-    state: np.ndarray
-    row: np.ndarray
-    fed: np.ndarray
-
-
-@compiled
-def make_span(f: Lif, n0: int, n1: int) -> Span:
-    """Allocate a task's working memory and pack its constants."""
-    constants, rows = pack_all(f.decay, n0, n1), np.zeros((2, n1 - n0), f.decay.alpha.dtype)
-    return Span(n0, n1 - n0, constants, np.zeros_like(constants), rows[0], rows[1])
-
-
-@compiled
-def span_width(f: Lif, part: Part) -> int:
-    """Units of a span."""
-    return UNITS if f.feedback.kind == NO_FEEDBACK else max(part.n1 - part.n0, 1)
-
-
-@steps(
-    constants="alpha beta gain theta drop",
-    state="syn mem count",
-    numbers="keep refractory",
-    reads="x",
-    ahead="x",
-    writes="spikes membranes u gate currents",
-)
-def _integrate(unit: Unit) -> None:
+def integrate(unit: Unit) -> None:
     """One step; a counter keeps the gate shut for some steps after a spike."""
     unit.syn = unit.alpha * unit.syn + unit.x
     unit.driven = unit.syn
@@ -129,50 +83,34 @@ def _integrate(unit: Unit) -> None:
     unit.membranes, unit.currents = unit.mem, unit.syn
 
 
-@compiled(forceinline=True)
-def _advance(
-    w: Span, f: Lif, x: Rows, read: int, to: ResetTrace, b: int, t: int, first: int, count: int
-) -> None:
-    """Advance the block of units that begins at `first` of the span by `count` steps: x from `read` on, the trace from
-    step t of sample b on.
-    """
-    block, n = slice(first // UNITS * PACKED, (first // UNITS + 1) * PACKED), w.n0 + first
-    arrays = (x.data, to.spikes.data, to.membranes.data, to.u.data, to.gate.data, to.currents.data)
-    starts = (read + first, offset(to.spikes, b, t, n), offset(to.membranes, b, t, n), offset(to.u, b, t, n))
-    starts = (*starts, offset(to.gate, b, t, n), offset(to.currents, b, t, n))
-    strides = (x.step, to.spikes.step, to.membranes.step, to.u.step, to.gate.step, to.currents.step)
-    numbers, units = (f.reset.keep, f.reset.refractory), min(UNITS, w.size - first)
-    _integrate(w.constants[block], w.state[block], numbers, arrays, starts, strides, units, count)
+_integrate = steps(
+    constants="alpha beta gain theta drop",
+    state="syn mem count",
+    numbers="keep refractory",
+    reads="x",
+    ahead="x",
+    writes="spikes membranes u gate currents",
+)(integrate)
 
 
 @compiled
-def _advance_fed(w: Span, f: Lif, to: ResetTrace, b: int) -> None:
-    """Advance a span with feedback: every step adds what the step before feeds back, unit block by unit block."""
-    zero = w.fed.dtype.type(0)
-    w.fed[:] = 0
-    for t in range(f.length):
-        read = offset(f.x, b, t, w.n0)
-        for n in range(w.size):
-            w.row[n] = f.x.data[read + n] + f.feedback.bias[n]
-        accumulate(f.feedback.inwards, w.fed, w.row)
-        for first in range(0, w.size, UNITS):
-            _advance(w, f, Rows(w.row, 0, 0), 0, to, b, t, first, 1)
-        if f.feedback.kind == FEED_SPIKES:
-            put(w.fed, to.spikes.data[offset(to.spikes, b, t, w.n0) :])
-        else:
-            for n in range(w.size):
-                w.fed[n] = max(w.state[n // UNITS * PACKED + MEM + n % UNITS], zero)
+def _advance(constants: np.ndarray, state: np.ndarray, f: Lif, to: ResetTrace, part: Part) -> None:
+    """Run one sample and block of units through all steps."""
+    b, n = part.b0, part.n0
+    arrays = (f.x.data, to.spikes.data, to.membranes.data, to.u.data, to.gate.data, to.currents.data)
+    starts = (offset(f.x, b, 0, n), offset(to.spikes, b, 0, n), offset(to.membranes, b, 0, n))
+    starts = (*starts, offset(to.u, b, 0, n), offset(to.gate, b, 0, n), offset(to.currents, b, 0, n))
+    strides = (f.x.step, to.spikes.step, to.membranes.step, to.u.step, to.gate.step, to.currents.step)
+    numbers = (f.reset.keep, f.reset.refractory)
+    _integrate(constants, state, numbers, arrays, starts, strides, part.n1 - n, f.length)
 
 
 @compiled
 def forward(f: Lif, to: ResetTrace, part: Part) -> None:
-    """Run the recurrence and write what is wanted of the trace."""
-    width = span_width(f, part)
-    for n0 in range(part.n0, part.n1, width):
-        w = make_span(f, n0, min(n0 + width, part.n1))
+    """Run the recurrence without feedback and write what is wanted of the trace."""
+    for n0 in range(part.n0, part.n1, UNITS):
+        n1 = min(n0 + UNITS, part.n1)
+        constants, state = pack(f.decay, n0, n1), np.zeros(PACKED, f.decay.alpha.dtype)
         for b in range(part.b0, part.b1):
-            w.state[:] = 0
-            if f.feedback.kind == NO_FEEDBACK:
-                _advance(w, f, f.x, offset(f.x, b, 0, n0), to, b, 0, 0, f.length)
-            else:
-                _advance_fed(w, f, to, b)
+            state[:] = 0
+            _advance(constants, state, f, to, Part(b, b + 1, n0, n1))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from firstspike.kernels import jit
-from firstspike.kernels.lanes import UNITS, Unit, steps
+from firstspike.kernels.lanes import UNITS
 
 ALPHA, BETA, GAIN, THETA, DROP = (UNITS * k for k in range(5))
 PACKED = 5 * UNITS
@@ -61,38 +61,6 @@ def put(target: np.ndarray, source: np.ndarray) -> None:
     """Copy a row (a plain loop: cheaper in compiled code than an array assignment)."""
     for j in range(target.size):
         target[j] = source[j]
-
-
-@compiled
-def accumulate(weights: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
-    """Add sum_i by[i] weights[i, :] to `into`, four rows at a time in a fixed order; rows whose factor is 0 are left
-    out.
-    """
-    live = np.nonzero(by)[0]
-    whole = live.size // 4 * 4
-    for k in range(0, whole, 4):
-        p, q, r, s = live[k], live[k + 1], live[k + 2], live[k + 3]
-        a, b, c, d = by[p], by[q], by[r], by[s]
-        for j in range(into.size):
-            into[j] += (a * weights[p, j] + b * weights[q, j]) + (c * weights[r, j] + d * weights[s, j])
-    for k in range(whole, live.size):
-        p = live[k]
-        for j in range(into.size):
-            into[j] += by[p] * weights[p, j]
-
-
-@steps(constants="", state="total", reads="weight", spread="by")
-def _add_row(unit: Unit) -> None:
-    unit.total = unit.total + unit.by * unit.weight
-
-
-@compiled
-def multiply(weights: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
-    """Set `into` to sum_i by[i] weights[i, :], in order; `into` is padded to a whole number of UNITS."""
-    into[:] = 0
-    for n in range(0, weights.shape[1], UNITS):
-        units, block = min(UNITS, weights.shape[1] - n), into[n : n + UNITS]
-        _add_row(block, block, (), (weights, by), (n, 0), (weights.shape[1], 1), units, by.size)
 
 
 @compiled
@@ -144,16 +112,19 @@ def read_block(source: Rows, start: int, steps: int, block: np.ndarray) -> None:
                 block[i, j] = 0
 
 
-def parts(samples: int, units: int, threads: int, whole_rows: bool = False) -> Iterator[Part]:
+def parts(samples: int, units: int, threads: int, together: int = 1) -> Iterator[Part]:
     """Cut the work into tasks: by samples first, by unit blocks too where there are few of them.
 
-    A task's numbers do not depend on the cut, so neither does the result on `threads`.
+    Where so many samples go `together`, tasks hold whole groups of them, and whole rows. A task's numbers do not
+    depend on the cut, so neither does the result on `threads`.
     """
-    pieces = min(samples, 4 * threads if threads > 1 else 1)
-    width = UNITS if threads > samples and not whole_rows else max(units, 1)
+    groups = -(-samples // together)
+    pieces = min(groups, 4 * threads if threads > 1 else 1)
+    width = UNITS if threads > samples and together == 1 else max(units, 1)
     for k in range(pieces):
+        b0, b1 = k * groups // pieces * together, (k + 1) * groups // pieces * together
         for n0 in range(0, units, width):
-            yield Part(k * samples // pieces, (k + 1) * samples // pieces, n0, min(n0 + width, units))
+            yield Part(b0, min(b1, samples), n0, min(n0 + width, units))
 
 
 @cache

@@ -13,6 +13,7 @@ from numba import njit
 from firstspike.kernels import recurrence as kernels
 from firstspike.kernels.lanes import PAST_CACHES, UNITS, steps
 from firstspike.kernels.recurrence_draws import uniforms
+from firstspike.kernels.recurrence_feedback import GROUP
 from firstspike.kernels.recurrence_filter import DRAWN
 from firstspike.kernels.recurrence_spikes import MODE, Spike, mode_of, normalise
 from firstspike.neurons import (
@@ -152,6 +153,25 @@ def test_threads_do_not_change_a_bit(name):
         torch.set_num_threads(before)
     assert results[0::2] == [results[0]] * 3
     assert results[1::2] == [results[1]] * 3
+
+
+@pytest.mark.parametrize("samples", [GROUP - 1, GROUP, 2 * GROUP + 4])
+@pytest.mark.parametrize("name", ["LIF recurrent", "LIF relu"])
+def test_feedback_of_samples_that_go_together(name, samples):
+    size = (samples, 40, 19)
+    neuron, x, r = make(name, size[2]), 2 * current(size), current(size, 1)
+    fast, before = pass_through(neuron, x, r), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert digest(*fast[:-2]) == digest(*pass_through(neuron, x, r)[:-2])
+    finally:
+        torch.set_num_threads(before)
+    for own in (slice(0, 1), slice(samples - 1, samples)):
+        for a, b in zip(fast[:2], pass_through(neuron, x[own], r[own])[:2], strict=True):
+            assert torch.equal(a[own], b)
+    neuron.method = "scan"
+    for a, b in zip(fast, pass_through(neuron, x, r), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("units", [128, 129])
