@@ -117,9 +117,12 @@ class Neuron(nn.Module):
         """
         flat = x.reshape(x.shape[0], x.shape[1], x.shape[2:].numel())
         inputs = Inputs(flat, *(self._spread(c, x) for c in constants), **more)
-        compiled = self.method == "compiled" or (self.method == "auto" and x.device.type == "cpu")
-        outputs = run_compiled(rule, inputs) if compiled else scan.run(rule, inputs)
+        outputs = run_compiled(rule, inputs) if self.compiled(x) else scan.run(rule, inputs)
         return tuple(None if out.shape != flat.shape else out.reshape(x.shape) for out in outputs)
+
+    def compiled(self, x: torch.Tensor) -> bool:
+        """Whether the compiled kernels run on this input."""
+        return self.method == "compiled" or (self.method == "auto" and x.device.type == "cpu")
 
     def _spread(self, constant: torch.Tensor | float, x: torch.Tensor) -> torch.Tensor:
         """Give a scalar or (units,) constant to every position of its unit, (units * positions,)."""

@@ -9,13 +9,13 @@ import warnings
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from firstspike.errors import UserError
 from firstspike.kernels import recurrence as kernels
 from firstspike.neurons import draws
 from firstspike.neurons.base import Activity, Noise, StochasticNeuron
 from firstspike.neurons.constants import SingleDecays, Threshold, Values
+from firstspike.neurons.feedback import fed
 from firstspike.neurons.modes import RELU, SILENT, Mode, mode_named, slope_of, spike_of
 from firstspike.neurons.rules import LinearRule
 from firstspike.neurons.weights import feedback_map
@@ -112,11 +112,9 @@ class ParaLIF(StochasticNeuron):
         spike = self.spike if self.recurrent_fire else RELU
         more = self._randomness(x, spike, seed, noise, 0)
         hidden, _ = self.run(LinearRule(spike, lag=1), x, self._constants(spike), **more)
-        fed = hidden if x.ndim == 3 else hidden.movedim(2, -1)
-        fed = functional.linear(
-            fed, 0.5 * self.recurrent.weight.to(x.dtype), 0.5 * self.recurrent.bias.to(x.dtype)
-        )
-        return hidden, (fed if x.ndim == 3 else fed.movedim(-1, 2)).add_(x)
+        weight, bias = (each.to(x.dtype) for each in (self.recurrent.weight, self.recurrent.bias))
+        total = fed(x.movedim(2, -1), hidden.movedim(2, -1), weight, bias, self.compiled(x))
+        return hidden, total.movedim(-1, 2)
 
     def _constants(self, spike: kernels.Spike, gain: float = 1.0) -> tuple:
         compares = spike == self.spike and self.kind.uses_threshold

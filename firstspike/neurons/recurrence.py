@@ -149,7 +149,7 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
-        return _loop(_Compiled, info.batch_size, in_dims, args)
+        return one_by_one(_Compiled, info.batch_size, in_dims, args)
 
 
 class _CompiledBack(torch.autograd.Function):
@@ -177,17 +177,19 @@ class _CompiledBack(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
-        return _loop(_CompiledBack, info.batch_size, in_dims, args)
+        return one_by_one(_CompiledBack, info.batch_size, in_dims, args)
 
 
-def _loop(
+def one_by_one(
     function: type[torch.autograd.Function], size: int, in_dims: Dims, args: tuple
-) -> tuple[Tensors, Dims]:
+) -> tuple[Any, Any]:
     """Run a mapped operation once for each element of the mapped dimension and stack what it gives."""
     results = []
     for k in range(size):
         one = [a if d is None else a.select(d, k) for a, d in zip(args, in_dims, strict=True)]
         results.append(function.apply(*one))
+    if isinstance(results[0], torch.Tensor):
+        return torch.stack(results), 0
     stacked = tuple(None if parts[0] is None else torch.stack(parts) for parts in zip(*results, strict=True))
     return stacked, tuple(None if part is None else 0 for part in stacked)
 
