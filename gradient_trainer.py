@@ -76,7 +76,7 @@ FROM_0 = (
     "surrogate_scale",
 )
 SHARES = ("smoothing", "dropout", "momentum", "scale")  # from 0, below 1
-AUGMENTATION = {"data_augmentation": False, "shift": 0.05, "scale": 0.15}
+AUGMENTATION = {"data_augmentation": False, "shift": 0.05, "scale": 0.15, "mirror": False}
 
 
 class GradientTrainer(NetworkTrainer):
@@ -171,6 +171,8 @@ class GradientTrainer(NetworkTrainer):
         from firstspike.neurons.optimisation import Recipe
 
         settings = self.settings = self.resolved(self.options)
+        if settings["mirror"] and not (settings["data_augmentation"] and len(self.shape) == 3):
+            raise UserError("option mirror: for images and frames (P, H, W), with --data-augmentation")
         fields = {name: settings[name] for name in Recipe.__dataclass_fields__ if name in settings}
         lasting = {"epochs": max(settings["epochs"], 1), "pad_to": settings["pad_to"] or None}
         return TrainedNetwork(
@@ -259,7 +261,7 @@ class GradientTrainer(NetworkTrainer):
         """What moves and stretches training samples, if it is asked for."""
         if not self.settings["data_augmentation"]:
             return None
-        return mover(part, seed=self.seed, shift=self.settings["shift"], scale=self.settings["scale"])
+        return mover(part, self.seed, **{name: self.settings[name] for name in ("shift", "scale", "mirror")})
 
     def mixture(self) -> "Mix | None":
         """What mixes whole training batches, in networks that are published with it."""
@@ -318,14 +320,16 @@ def activity_figures(result: "Epoch") -> dict[str, float]:
     return figures | {f"spikes_a_step.hidden{k + 1}": rate for k, rate in enumerate(result.rates)}
 
 
-def mover(part: Part, *, seed: int, shift: float, scale: float) -> "Augment":
-    """What moves and stretches samples of a part as they are read: frames in space, others in channel and time."""
+def mover(part: Part, seed: int, *, shift: float, scale: float, mirror: bool) -> "Augment":
+    """What moves, stretches and mirrors samples of a part as they are read: frames in space, others in channel and
+    time.
+    """
 
     def move(samples: np.ndarray, indices: np.ndarray, epoch: int) -> np.ndarray:
         how = {"seed": seed, "epoch": epoch, "shift": shift, "scale": scale}
         index = part.rows[indices]
         if samples.ndim == 5:
-            return move_frames(samples, index, **how)
+            return move_frames(samples, index, mirror=mirror, **how)
         steps = samples.shape[1]
         lengths = np.full(len(samples), steps) if part.lengths is None else part.lengths[indices]
         flat = samples.reshape(len(samples), steps, -1)

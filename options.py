@@ -103,7 +103,7 @@ def build_parser() -> Parser:
         action="store_true",
         help="add a rotated and shifted copy of every training image, anew each epoch",
     )
-    add("--mirror", action="store_true", help="let --augment mirror images too")
+    add("--mirror", action="store_true", help="let --augment or --data-augmentation mirror images too")
     add("--ratio", type=float, default=1.0, help="share of the training set (default: 1)")
     add("--first", type=whole(1), metavar="N", help="use only the first N training images")
     add("--validation", type=float, default=0.1, help="share of the training images held out (default: 0.1)")

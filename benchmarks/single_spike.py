@@ -29,6 +29,7 @@ import torch
 from benchmarks.machine import RESULTS, machine, markdown, say
 from firstspike import checkpoint
 from firstspike.data import load_recordings
+from firstspike.data.augment import move_frames
 from firstspike.data.binning import Nearest, binned
 from firstspike.data.recordings import merge_polarities
 from firstspike.data.timed import Coding, load_timed
@@ -36,7 +37,7 @@ from firstspike.files import write_json, write_text
 from firstspike.neurons.networks import Fast
 from firstspike.neurons.networks_conv import FastConv
 from firstspike.neurons.optimisation import Recipe
-from firstspike.neurons.training import GradientEngine, Source
+from firstspike.neurons.training import Augment, GradientEngine, Source
 from tests.conftest import data_folder
 
 MODEL = "single_spike study"
@@ -48,7 +49,8 @@ class Setting:
     """How images are coded and how the networks learn; time constants in steps.
 
     `falling` is over how many epochs the rate falls to 0 along a cosine, 0 for a constant one. `convolutions` are the
-    maps of layers before the hidden one.
+    maps of layers before the hidden one. `moved` is by which share of their size training images are shifted and
+    stretched at most.
     """
 
     code: str
@@ -64,6 +66,7 @@ class Setting:
     weight_decay: float = 0.0
     learn_kernel: bool = False
     convolutions: tuple[int, ...] = ()
+    moved: tuple[float, float] = (0.0, 0.0)
 
     def recipe(self) -> Recipe:
         """How networks learn."""
@@ -84,27 +87,32 @@ class Setting:
 
 PUBLISHED = Setting("fastsnn", 100, "max", 2e-4, None, 10.0, 20.0, 0.0)
 WIDE = Setting("linear", 16, "last", 2e-3, 4.0, 20.0, 40.0, 0.05, hidden=800, falling=15)
+CONVOLUTIONAL = replace(
+    WIDE, steps=4, hidden=256, falling=12, bias=0.1, weight_decay=0.3, convolutions=(32, 64)
+)
 SETTINGS = {
     "published": PUBLISHED,
     "learnt kernel": replace(PUBLISHED, learn_kernel=True),
     "chosen": Setting("unit", 40, "mean", 2e-3, 1.0, 20.0, 40.0, 0.1),
     "wide": WIDE,
     "wide, decay": replace(WIDE, weight_decay=0.3),
-    "convolutional": replace(
-        WIDE, steps=4, hidden=256, falling=12, bias=0.1, weight_decay=0.3, convolutions=(32, 64)
-    ),
+    "convolutional": CONVOLUTIONAL,
+    "convolutional, moved": replace(CONVOLUTIONAL, falling=24, weight_decay=0.1, moved=(0.05, 0.1)),
 }
 
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, how it is read, and what the paper reports: of a dense network and of a convolutional one, %."""
+    """A data set, how it is read, what the paper reports of a dense network and of a convolutional one, %, and whether
+    what is mirrored is of the same class.
+    """
 
     title: str
     read: Callable[[str, Setting], tuple[Source, Source]]
     shape: tuple[int, int, int]
     published: float
     convolutional: float | None = None
+    mirrors: bool = False
 
 
 def images(name: str, setting: Setting) -> tuple[Source, Source]:
@@ -122,7 +130,7 @@ def saccades(name: str, setting: Setting) -> tuple[Source, Source]:
 
 
 TASKS = {
-    "fashion-mnist": Task("Fashion-MNIST", images, (1, 28, 28), 89.05, 90.57),
+    "fashion-mnist": Task("Fashion-MNIST", images, (1, 28, 28), 89.05, 90.57, mirrors=True),
     "mnist": Task("MNIST", images, (1, 28, 28), 97.91, 99.3),
     "nmnist-sim": Task("N-MNIST, simulated", saccades, (1, 34, 34), 95.91),
     "nmnist-real": Task("N-MNIST, real", saccades, (1, 34, 34), 95.91),
@@ -174,7 +182,7 @@ def advance(net: Net, parts: tuple[Source, Source], epochs: int) -> list[dict[st
     engine, history = net.open()
     while len(history) < epochs:
         began = time.process_time()
-        fitted = engine.fit_phase("train", parts[0])
+        fitted = engine.fit_phase("train", parts[0], augment=augmentation(net))
         spent, found = time.process_time() - began, engine.evaluate(parts[1])
         history.append(
             {"train": right(fitted.counts), "test": right(found.counts), "spikes": float(found.spikes)}
@@ -185,6 +193,15 @@ def advance(net: Net, parts: tuple[Source, Source], epochs: int) -> list[dict[st
             f"{net.task}, {net.setting}, {'single' if net.single else 'twin'}, epoch {len(history)}: {history[-1]}"
         )
     return history
+
+
+def augmentation(net: Net) -> Augment | None:
+    """What moves training images, where the setting asks for it."""
+    shift, scale = SETTINGS[net.setting].moved
+    if not shift and not scale:
+        return None
+    how = {"shift": shift, "scale": scale, "mirror": TASKS[net.task].mirrors}
+    return lambda frames, index, epoch: move_frames(frames, index, seed=0, epoch=epoch, **how)
 
 
 def right(counts: np.ndarray) -> float:

@@ -73,9 +73,18 @@ def move_spikes(
 
 
 def move_frames(
-    frames: np.ndarray, index: np.ndarray, *, seed: int, epoch: int, shift: float = 0.05, scale: float = 0.15
+    frames: np.ndarray,
+    index: np.ndarray,
+    *,
+    seed: int,
+    epoch: int,
+    shift: float = 0.05,
+    scale: float = 0.15,
+    mirror: bool = False,
 ) -> np.ndarray:
-    """Copies of frames (N, T, P, H, W), shifted by whole pixels and scaled, all frames of a sample alike."""
+    """Copies of frames (N, T, P, H, W), shifted by whole pixels, scaled and, if asked, mirrored with chance 1/2, all
+    frames of a sample alike.
+    """
     n, steps, polarities, rows, columns = frames.shape
     draws = _uniform("move frames", np.asarray(index, np.int64), seed=seed, epoch=epoch)
     shifts = np.rint((2 * draws[:, :2] - 1) * shift * np.array([rows, columns]))
@@ -83,6 +92,8 @@ def move_frames(
     planes = (n, steps * polarities, rows, columns)
     scales = 1 + (2 * draws[:, 2] - 1) * scale
     affine(frames.reshape(planes), np.full(n, rows), shifts, scales, out.reshape(planes))
+    mirrored = (draws[:, 3] < 0.5) & mirror
+    out[mirrored] = out[mirrored, ..., ::-1]
     return out
 
 

@@ -136,6 +136,10 @@ RUNS = {
         "--tau-mem",
         "0.01",
     ),
+    "moved and mirrored images": (
+        *("--model", "fastsnn2022", "--preset", "convolutional", "--dataset", "digits", *EVENTS),
+        *("--convolutions", "4", "--hidden-size", "8", "--data-augmentation", "--mirror", "--scale", "0"),
+    ),
     "a bound on spikes": (
         *SPSN,
         "--reg-thr",
@@ -262,6 +266,7 @@ WRONG = [
     (("--recurrent",), "SPSN-SB has no feedback"),
     (("--threshold", "2"), "option threshold: SPSN-SB has none"),
     (("--augment",), "--augment: not for networks that are trained by gradients; give --data-augmentation"),
+    (("--mirror",), "option mirror: for images and frames (P, H, W), with --data-augmentation"),
     (("--update-batch", "5"), "--update-batch: not for networks that are trained by gradients"),
     (("--hold-out", "speaker"), "option hold_out: digits does not tell who speaks"),
     (("--epochs", "1", "2"), "--epochs 1 2: spsn2023 takes 1: train"),

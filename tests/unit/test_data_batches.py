@@ -115,3 +115,12 @@ def test_moved_frames_move_alike():
     places = moved.reshape(50, 6, 81).argmax(axis=2)
     assert np.all(places == places[:, :1])
     assert len(set(places[:, 0])) > 10
+
+
+def test_frames_are_mirrored_with_chance_one_half():
+    frames = np.random.default_rng(0).random((60, 2, 1, 5, 6)).astype(np.float32)
+    index, how = np.arange(60), {"seed": 0, "epoch": 3, "shift": 0.2, "scale": 0.1}
+    plain, mirrored = (move_frames(frames, index, mirror=mirror, **how) for mirror in (False, True))
+    changed = np.array([not np.array_equal(a, b) for a, b in zip(plain, mirrored, strict=True)])
+    assert 20 < changed.sum() < 40
+    assert np.array_equal(np.where(changed[:, None, None, None, None], plain[..., ::-1], plain), mirrored)
