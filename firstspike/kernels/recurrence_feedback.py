@@ -90,34 +90,43 @@ def _advance(w: Group, f: Lif, to: ResetTrace, t: int, k: int) -> None:
 @compiled
 def _gather(w: Group, f: Lif, live: np.ndarray, by: np.ndarray) -> None:
     """Set what every sample got: the bias, and the rows of weights of what it feeds back that is not 0."""
-    units = f.decay.alpha.size
+    fed, got, weights, bias = w.fed, w.got, f.feedback.inwards, f.feedback.bias
+    units = bias.size
     for s in range(w.b1 - w.b0):
         found = np.uint64(0)
-        for k in range(0, units, UNITS):
-            first = np.uint64((k // UNITS * GROUP + s) * UNITS)
-            for i in range(np.uint64(min(UNITS, units - k))):
-                live[found], by[found] = np.uint64(k) + i, w.fed[first + i]
-                found += np.uint64(w.fed[first + i] != 0)
         for n0 in range(0, units, UNITS):
-            n1, own = min(n0 + UNITS, units), (n0 // UNITS * GROUP + s) * UNITS
-            put(w.got[own : own + n1 - n0], f.feedback.bias[n0:n1])
-            _add_rows(f.feedback.inwards, np.uint64(n0), live, by, found, w.got[own : own + n1 - n0])
+            own = np.uint64((n0 // UNITS * GROUP + s) * UNITS)
+            for i in range(np.uint64(min(UNITS, units - n0))):
+                live[found], by[found] = np.uint64(n0) + i, fed[own + i]
+                found += np.uint64(fed[own + i] != 0)
+        for n0 in range(0, units, UNITS):
+            own = np.uint64((n0 // UNITS * GROUP + s) * UNITS)
+            for j in range(np.uint64(min(UNITS, units - n0))):
+                got[own + j] = bias[np.uint64(n0) + j]
+            _add_rows(weights, np.uint64(n0), live, by, found, got, own)
 
 
 @compiled
 def _add_rows(
-    weights: np.ndarray, n0: np.uint64, live: np.ndarray, by: np.ndarray, count: np.uint64, into: np.ndarray
+    weights: np.ndarray,
+    n0: np.uint64,
+    live: np.ndarray,
+    by: np.ndarray,
+    count: np.uint64,
+    into: np.ndarray,
+    own: np.uint64,
 ) -> None:
     """Add some rows of weights from unit n0 on, each times its number, four at a time in a fixed order."""
+    width = min(np.uint64(UNITS), np.uint64(weights.shape[1]) - n0)
     for k in range(0, count // 4 * 4, 4):
         p, q, r, s = live[k], live[k + 1], live[k + 2], live[k + 3]
         a, b, c, d = by[k], by[k + 1], by[k + 2], by[k + 3]
-        for j in range(np.uint64(into.size)):
+        for j in range(width):
             n = n0 + j
-            into[j] += (a * weights[p, n] + b * weights[q, n]) + (c * weights[r, n] + d * weights[s, n])
+            into[own + j] += (a * weights[p, n] + b * weights[q, n]) + (c * weights[r, n] + d * weights[s, n])
     for k in range(count // 4 * 4, count):
-        for j in range(np.uint64(into.size)):
-            into[j] += by[k] * weights[live[k], n0 + j]
+        for j in range(width):
+            into[own + j] += by[k] * weights[live[k], n0 + j]
 
 
 @compiled
