@@ -72,7 +72,7 @@ class SingleSpike(Neuron):
             )
         lag = torch.arange(steps, device=x.device)[:, None] - torch.arange(steps, device=x.device)
         matrix = torch.where(lag >= 0, self.kernel.to(x.dtype)[lag.clamp(min=0)], 0)
-        return (matrix @ x.flatten(2)).reshape(x.shape)
+        return torch.bmm(matrix.expand(len(x), steps, steps), x.flatten(2)).reshape(x.shape)
 
 
 class TwinLIF(Neuron):
