@@ -8,8 +8,9 @@
 One hidden layer of 200 units: images as one spike a pixel, N-MNIST in 300 steps of 1 ms, both polarities merged
 (Taylor, King and Harper 2022). "Published" has a surrogate so narrow that little of the gradient gets through; "learnt
 kernel" also trains the decay kernel, as the published program does. "Chosen" was chosen on 2,000 training images of
-Fashion-MNIST that did not learn, "wide" on 5,000 with 20,000 that did; "convolutional" is its like. A network that
-was trained before goes on from its last epoch, so more epochs can be had later; the figure is that of the last epoch.
+Fashion-MNIST that did not learn, "wide" on 5,000 with 20,000 that did; "convolutional" is its like. In "moved" ones
+training images are shifted and stretched anew each epoch, clothes mirrored too. A network that was trained before goes
+on from its last epoch, so more epochs can be had later; the figure is that of the last epoch.
 Writes results/single_spike.json and single_spike.md.
 """
 
@@ -87,6 +88,7 @@ class Setting:
 
 PUBLISHED = Setting("fastsnn", 100, "max", 2e-4, None, 10.0, 20.0, 0.0)
 WIDE = Setting("linear", 16, "last", 2e-3, 4.0, 20.0, 40.0, 0.05, hidden=800, falling=15)
+MOVED = {"weight_decay": 0.1, "moved": (0.05, 0.1)}
 CONVOLUTIONAL = replace(
     WIDE, steps=4, hidden=256, falling=12, bias=0.1, weight_decay=0.3, convolutions=(32, 64)
 )
@@ -96,8 +98,9 @@ SETTINGS = {
     "chosen": Setting("unit", 40, "mean", 2e-3, 1.0, 20.0, 40.0, 0.1),
     "wide": WIDE,
     "wide, decay": replace(WIDE, weight_decay=0.3),
+    "wide, moved": replace(WIDE, falling=30, **MOVED),
     "convolutional": CONVOLUTIONAL,
-    "convolutional, moved": replace(CONVOLUTIONAL, falling=24, weight_decay=0.1, moved=(0.05, 0.1)),
+    "convolutional, moved": replace(CONVOLUTIONAL, falling=24, **MOVED),
 }
 
 

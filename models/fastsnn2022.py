@@ -1,9 +1,9 @@
 """FastSNN (Taylor et al. 2022): neurons that fire at most once, found by sums over time instead of a loop.
 
 Dense layers of them with skip connections, read out by the largest membrane; `--neuron` single-spike, or its
-multi-spike twin LIF. `--convolutions 16 32` puts convolutions of 16 and 32 maps before them. The presets `wide`,
-`wide-decay` and `convolutional` are not the paper's: they learn in fewer steps, by a wider surrogate, and are read out
-at the last step.
+multi-spike twin LIF. `--convolutions 16 32` puts convolutions of 16 and 32 maps before them. The presets named `wide`
+and `convolutional` are not the paper's: they learn in fewer steps, by a wider surrogate, and are read out at the last
+step. Those named `moved` shift and stretch training images; clothes may be mirrored as well (`--mirror`).
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,7 @@ WIDE = {
     "epochs": 15,
 }
 DECAY = {"optimiser": "adamw", "weight_decay": 0.3}
+MOVED = {"optimiser": "adamw", "weight_decay": 0.1, "data_augmentation": True, "shift": 0.05, "scale": 0.1}
 CONVOLUTIONAL = {"convolutions": (32, 64), "time_steps": 4, "hidden_size": (256,), "bias": 0.1, "epochs": 12}
 
 
@@ -48,5 +49,7 @@ class FastSNN2022(FastTrainer):
         "shd": {"dataset": "shd", "time_steps": 500, "dt": 2.0, "epochs": 200, "lr": 1e-3},
         "wide": WIDE,
         "wide-decay": {**WIDE, **DECAY},
+        "wide-moved": {**WIDE, **MOVED, "epochs": 30},
         "convolutional": {**WIDE, **DECAY, **CONVOLUTIONAL, "dataset": "mnist"},
+        "convolutional-moved": {**WIDE, **CONVOLUTIONAL, **MOVED, "epochs": 24, "dataset": "mnist"},
     }
