@@ -3,14 +3,11 @@
 On the CPU its tensors come from the pool: fresh ones of that size cost as much as the product.
 """
 
-from typing import Any
-
 import torch
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from firstspike.errors import UserError
-from firstspike.neurons.recurrence import FORWARD_MODE, SECOND_ORDER, Dims, Tensors, empty, one_by_one
+from firstspike.neurons.recurrence import Compiled, CompiledBack, Tensors, empty
 
 
 def fed(
@@ -28,7 +25,7 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1, tensor.shape[-1])
 
 
-class _Fed(torch.autograd.Function):
+class _Fed(Compiled):
     """The sum and the product, written over memory that was used before."""
 
     @staticmethod
@@ -47,32 +44,12 @@ class _Fed(torch.autograd.Function):
     def backward(ctx: FunctionCtx, g: torch.Tensor) -> Tensors:
         return g, *_FedBack.apply(g, *ctx.saved_tensors)
 
-    @staticmethod
-    def jvp(ctx: FunctionCtx, *tangents: torch.Tensor | None) -> None:
-        raise UserError(FORWARD_MODE)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
-        return one_by_one(_Fed, info.batch_size, in_dims, args)
-
-
-class _FedBack(torch.autograd.Function):
-    """Its way back; it has no derivative of its own."""
+class _FedBack(CompiledBack):
+    """Its way back."""
 
     @staticmethod
     def forward(g: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor) -> Tensors:
         back, flat = empty(tuple(g.shape), g.dtype), _flat(g)
         torch.mm(flat, 0.5 * weight, out=_flat(back))
         return back, 0.5 * (flat.T @ _flat(hidden)), 0.5 * flat.sum(0)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor | None) -> None:
-        raise UserError(SECOND_ORDER)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
-        return one_by_one(_FedBack, info.batch_size, in_dims, args)

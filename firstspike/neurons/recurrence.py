@@ -114,7 +114,43 @@ SECOND_ORDER = (
 )
 
 
-class _Compiled(torch.autograd.Function):
+class Compiled(torch.autograd.Function):
+    """An operation outside torch: it has no forward-mode derivative, and is mapped over a dimension one by one."""
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, *tangents: torch.Tensor | None) -> None:
+        """Refuse."""
+        raise UserError(FORWARD_MODE)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Dims, *args: Any) -> tuple[Any, Any]:
+        """Run it once for each element of the mapped dimension and stack what it gives."""
+        results = []
+        for k in range(info.batch_size):
+            one = [a if d is None else a.select(d, k) for a, d in zip(args, in_dims, strict=True)]
+            results.append(cls.apply(*one))
+        if isinstance(results[0], torch.Tensor):
+            return torch.stack(results), 0
+        stacked = tuple(
+            None if parts[0] is None else torch.stack(parts) for parts in zip(*results, strict=True)
+        )
+        return stacked, tuple(None if part is None else 0 for part in stacked)
+
+
+class CompiledBack(Compiled):
+    """The way back of such an operation; it has no derivative of its own."""
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor | None) -> None:
+        """Refuse."""
+        raise UserError(SECOND_ORDER)
+
+
+class _Run(Compiled):
     """A rule's kernels as one differentiable operation."""
 
     @staticmethod
@@ -140,20 +176,12 @@ class _Compiled(torch.autograd.Function):
         if g_out is None and g_potential is None:
             return (None,) * ctx.count
         learn = any(ctx.needs_input_grad[5:10])
-        grads = _CompiledBack.apply(ctx.rule, learn, g_out, g_potential, *ctx.saved_tensors)
+        grads = _RunBack.apply(ctx.rule, learn, g_out, g_potential, *ctx.saved_tensors)
         return (None, None, None, None, *grads, None, None)
 
-    @staticmethod
-    def jvp(ctx: FunctionCtx, *tangents: torch.Tensor | None) -> None:
-        raise UserError(FORWARD_MODE)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
-        return one_by_one(_Compiled, info.batch_size, in_dims, args)
-
-
-class _CompiledBack(torch.autograd.Function):
-    """The way back of a rule; it has no derivative of its own."""
+class _RunBack(CompiledBack):
+    """The way back of a rule."""
 
     @staticmethod
     def forward(
@@ -167,37 +195,11 @@ class _CompiledBack(torch.autograd.Function):
         constants = len(Inputs._fields) - 1
         return rule.backward(Inputs(None, *saved[:constants]), saved[constants:], (g_out, g_potential), learn)
 
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor | None) -> None:
-        raise UserError(SECOND_ORDER)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Dims, *args: Any) -> tuple[Tensors, Dims]:
-        return one_by_one(_CompiledBack, info.batch_size, in_dims, args)
-
-
-def one_by_one(
-    function: type[torch.autograd.Function], size: int, in_dims: Dims, args: tuple
-) -> tuple[Any, Any]:
-    """Run a mapped operation once for each element of the mapped dimension and stack what it gives."""
-    results = []
-    for k in range(size):
-        one = [a if d is None else a.select(d, k) for a, d in zip(args, in_dims, strict=True)]
-        results.append(function.apply(*one))
-    if isinstance(results[0], torch.Tensor):
-        return torch.stack(results), 0
-    stacked = tuple(None if parts[0] is None else torch.stack(parts) for parts in zip(*results, strict=True))
-    return stacked, tuple(None if part is None else 0 for part in stacked)
-
 
 def run_compiled(rule: Rule, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Run a rule's kernels; see `run` of scan.py for the same in torch ops."""
     keep = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
     learn = any(constant.requires_grad for constant in inputs[1:6])
     mark = inputs.x[:0].clone()  # empty; differentiable where x is, which a second derivative finds out
-    out, potential, *_ = _Compiled.apply(rule, keep, learn, mark, *inputs)
+    out, potential, *_ = _Run.apply(rule, keep, learn, mark, *inputs)
     return out, potential
