@@ -35,6 +35,7 @@ CODING = {
     "group": 1,
     "coding": "latency",
     "latency": "fastsnn",
+    "on_off": False,
     "normalise": False,
     "hold_out": "auto",
 }
@@ -140,7 +141,8 @@ class GradientTrainer(NetworkTrainer):
     @classmethod
     def coding(cls, settings: Mapping[str, Any], size: tuple[int, int] | None = None) -> Coding:
         """How samples become steps in time."""
-        same = {name: settings[name] for name in ("bins", "dt", "polarity", "group", "latency", "normalise")}
+        names = ("bins", "dt", "polarity", "group", "latency", "on_off", "normalise")
+        same = {name: settings[name] for name in names}
         return Coding(
             **same,
             window=settings["window_size"],

@@ -51,7 +51,8 @@ class Setting:
 
     `falling` is over how many epochs the rate falls to 0 along a cosine, 0 for a constant one. `convolutions` are the
     maps of layers before the hidden one. `moved` is by which share of their size training images are shifted and
-    stretched at most.
+    stretched at most (and mirrored, where the task allows it), `on_off` whether dark pixels spike in a channel of
+    their own.
     """
 
     code: str
@@ -67,7 +68,8 @@ class Setting:
     weight_decay: float = 0.0
     learn_kernel: bool = False
     convolutions: tuple[int, ...] = ()
-    moved: tuple[float, float] = (0.0, 0.0)
+    moved: tuple[float, float] | None = None
+    on_off: bool = False
 
     def recipe(self) -> Recipe:
         """How networks learn."""
@@ -77,7 +79,8 @@ class Setting:
         )  # fmt: skip
 
     def network(self, shape: tuple[int, ...], single: bool) -> Fast | FastConv:
-        """The network over steps of this shape."""
+        """The network over steps of this shape, twice as many channels with `on_off`."""
+        shape = ((1 + self.on_off) * shape[0], *shape[1:])
         dense = Fast(
             math.prod(shape), 10, self.hidden, single_spike=single, tau_hidden=self.tau_hidden,
             tau_readout=self.tau_readout, scale=self.scale, bias=self.bias,
@@ -100,6 +103,7 @@ SETTINGS = {
     "wide, decay": replace(WIDE, weight_decay=0.3),
     "wide, moved": replace(WIDE, falling=30, **MOVED),
     "convolutional": CONVOLUTIONAL,
+    "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, moved=(0.0, 0.0)),
     "convolutional, moved": replace(CONVOLUTIONAL, falling=24, **MOVED),
 }
 
@@ -120,7 +124,7 @@ class Task:
 
 def images(name: str, setting: Setting) -> tuple[Source, Source]:
     """Images as one spike a pixel."""
-    coding = Coding(steps=setting.steps, latency=setting.code)
+    coding = Coding(steps=setting.steps, latency=setting.code, on_off=setting.on_off)
     found = load_timed(name, coding, data_folder())
     return found.train, found.test
 
@@ -200,10 +204,10 @@ def advance(net: Net, parts: tuple[Source, Source], epochs: int) -> list[dict[st
 
 def augmentation(net: Net) -> Augment | None:
     """What moves training images, where the setting asks for it."""
-    shift, scale = SETTINGS[net.setting].moved
-    if not shift and not scale:
+    moved = SETTINGS[net.setting].moved
+    if moved is None:
         return None
-    how = {"shift": shift, "scale": scale, "mirror": TASKS[net.task].mirrors}
+    how = {"shift": moved[0], "scale": moved[1], "mirror": TASKS[net.task].mirrors}
     return lambda frames, index, epoch: move_frames(frames, index, seed=0, epoch=epoch, **how)
 
 

@@ -3,7 +3,8 @@
 Dense layers of them with skip connections, read out by the largest membrane; `--neuron` single-spike, or its
 multi-spike twin LIF. `--convolutions 16 32` puts convolutions of 16 and 32 maps before them. The presets named `wide`
 and `convolutional` are not the paper's: they learn in fewer steps, by a wider surrogate, and are read out at the last
-step. Those named `moved` shift and stretch training images; clothes may be mirrored as well (`--mirror`).
+step. Those named `moved` shift and stretch training images; clothes may be mirrored as well (`--mirror`). In those
+named `on-off` dark pixels spike as bright ones do, in a channel of their own.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ WIDE = {
 DECAY = {"optimiser": "adamw", "weight_decay": 0.3}
 MOVED = {"optimiser": "adamw", "weight_decay": 0.1, "data_augmentation": True, "shift": 0.05, "scale": 0.1}
 CONVOLUTIONAL = {"convolutions": (32, 64), "time_steps": 4, "hidden_size": (256,), "bias": 0.1, "epochs": 12}
+ON_OFF = {"on_off": True, "epochs": 16, "dataset": "fashion-mnist"}
 
 
 @register("fastsnn2022")
@@ -51,5 +53,6 @@ class FastSNN2022(FastTrainer):
         "wide-decay": {**WIDE, **DECAY},
         "wide-moved": {**WIDE, **MOVED, "epochs": 30},
         "convolutional": {**WIDE, **DECAY, **CONVOLUTIONAL, "dataset": "mnist"},
+        "convolutional-on-off": {**WIDE, **DECAY, **CONVOLUTIONAL, **ON_OFF},
         "convolutional-moved": {**WIDE, **CONVOLUTIONAL, **MOVED, "epochs": 24, "dataset": "mnist"},
     }

@@ -144,23 +144,28 @@ def latency_table(code: str, *, steps: int = 100, dt: float = 1.0) -> np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class LatencyCoded:
-    """Images uint8 (N, ...) as one spike a pixel, at the step that `table` (256,) gives its value."""
+    """Images uint8 (N, ...) as one spike a pixel, at the step that `table` (256,) gives its value.
+
+    With `on_off` a second set of as many units sees 255 less the value: where they fire first, the image is dark.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     table: np.ndarray
     steps: int
+    on_off: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Spikes float32 (len(indices), T, U), U pixels."""
+        """Spikes float32 (len(indices), T, U), U pixels, or twice as many."""
         return self.events(indices).dense()
 
     def events(self, indices: np.ndarray, *, steps: int | None = None) -> Events:
         """The same as events, T being `steps` if given."""
         values = self.images[indices].reshape(len(indices), -1)  # (N, U)
+        values = np.concatenate([values, 255 - values], axis=1) if self.on_off else values
         fires = (self.table >= 0) & (self.table < self.steps)
         rows, units = np.nonzero(fires[values])
         bins = self.table[values[rows, units]].astype(np.uint16)

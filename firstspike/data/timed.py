@@ -52,8 +52,9 @@ class Coding:
     Recordings: `bins` names the rule (`binning.py`), "auto" being "half-open" for units in a line and "frames" for
     pixels; bins of `window` seconds, or `steps` of them ("equal", "whole-ticks", "nearest" of `dt` ms); `group`
     neighbouring units, or both polarities ("merged") count as one; `size` (H, W) coarsens a sensor. Images:
-    `images` says how they are shown; one spike a pixel within `steps` at the time of `latency` (LATENCY_CODES), or
-    row by row, then normalised as CIFAR-10's colours if `normalise`. Yin-Yang: `window` steps.
+    `images` says how they are shown; one spike a pixel within `steps` at the time of `latency` (LATENCY_CODES), with
+    `on_off` of dark ones too, in channels of their own; or row by row, then normalised as CIFAR-10's colours if
+    `normalise`. Yin-Yang: `window` steps.
     """
 
     bins: str = "auto"
@@ -64,6 +65,7 @@ class Coding:
     group: int = 1
     images: str = "latency"
     latency: str = "fastsnn"
+    on_off: bool = False
     normalise: bool = False
     size: tuple[int, int] | None = None
 
@@ -76,6 +78,8 @@ class Coding:
         for name in ("window", "steps", "dt", "group"):
             if not getattr(self, name) > 0:
                 raise UserError(f"option {name}: {getattr(self, name)} given; it must be above 0")
+        if self.on_off and self.images != "latency":
+            raise UserError(f"option on_off: of images that are coded by latency, not as {self.images}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +257,8 @@ def _shown(dataset: Any, coding: Coding) -> TimedSet:
         channels, rows, columns = dataset.channels, *dataset.image_size
         if coding.images == "latency":
             table = latency_table(coding.latency, steps=coding.steps, dt=coding.dt)
-            source, shape = LatencyCoded(images, labels, table, coding.steps), (channels, rows, columns)
+            source = LatencyCoded(images, labels, table, coding.steps, coding.on_off)
+            shape = ((1 + coding.on_off) * channels, rows, columns)
         else:
             source = Sequential(images, labels, coding.images, normalise=coding.normalise)
             shape = {"rows": (channels, columns), "columns": (channels, rows), "pixels": (channels,)}[

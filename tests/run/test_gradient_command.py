@@ -138,7 +138,17 @@ RUNS = {
     ),
     "moved and mirrored images": (
         *("--model", "fastsnn2022", "--preset", "convolutional", "--dataset", "digits", *EVENTS),
-        *("--convolutions", "4", "--hidden-size", "8", "--data-augmentation", "--mirror", "--scale", "0"),
+        *(
+            "--convolutions",
+            "4",
+            "--hidden-size",
+            "8",
+            "--data-augmentation",
+            "--mirror",
+            "--scale",
+            "0",
+            "--on-off",
+        ),
     ),
     "a bound on spikes": (
         *SPSN,
@@ -267,6 +277,7 @@ WRONG = [
     (("--threshold", "2"), "option threshold: SPSN-SB has none"),
     (("--augment",), "--augment: not for networks that are trained by gradients; give --data-augmentation"),
     (("--mirror",), "option mirror: for images and frames (P, H, W), with --data-augmentation"),
+    (("--on-off", "--coding", "rows"), "option on_off: of images that are coded by latency, not as rows"),
     (("--update-batch", "5"), "--update-batch: not for networks that are trained by gradients"),
     (("--hold-out", "speaker"), "option hold_out: digits does not tell who speaks"),
     (("--epochs", "1", "2"), "--epochs 1 2: spsn2023 takes 1: train"),

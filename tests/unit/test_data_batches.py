@@ -95,6 +95,13 @@ def test_errors_of_the_background_arrive():
         list(ahead([lambda: 1, fails]))
 
 
+def test_dark_pixels_spike_first_in_channels_of_their_own():
+    images, table = IMAGES[:, :2], latency_table("linear", steps=8)
+    both = LatencyCoded(images, np.arange(6), table, 8, on_off=True).batch(np.arange(6))
+    for part, seen in ((both[..., :40], images), (both[..., 40:], 255 - images)):
+        assert np.array_equal(part, LatencyCoded(seen, np.arange(6), table, 8).batch(np.arange(6)))
+
+
 def test_moved_spikes_depend_on_seed_epoch_and_index_alone():
     counts = np.random.default_rng(0).integers(0, 3, (4, 20, 30)).astype(np.float32)
     index, lengths = np.array([7, 3, 9, 0]), np.array([20, 15, 10, 20])
