@@ -25,7 +25,7 @@ BLOCK = GROUP * UNITS
 
 class Group(NamedTuple):
     """Working memory of the samples b0..b1-1: packed constants and sums of their gradients, and what is carried: state
-    or gradients at currents and membranes, refractory counters, what is fed back, and what comes of it.
+    (currents and membranes) or gradients (at x and u), refractory counters, what is fed back, and what comes of it.
     """
 
     b0: int
@@ -146,37 +146,34 @@ def forward(f: Lif, to: ResetTrace, part: Part) -> None:
     constants="alpha beta gain theta drop",
     state="d_alpha d_beta d_gain d_theta d_drop",
     numbers="keep lost attach peak linear square",
-    reads="u gate at_spikes at_membranes syn syn_before u_before membranes got syn_next mem_next",
-    writes="x syn_now mem_now",
+    reads="u gate at_spikes at_membranes syn membranes got x_next u_next",
+    writes="x x_now u_now",
 )
 def _retreat(unit: Unit) -> None:
     """One step back of a sample; what it got from the next step comes to the spikes, or to the membranes where those
     that were fed back are above 0.
     """
-    unit.at_syn, unit.at_mem = unit.syn_next, unit.mem_next
+    unit.at_x, unit.at_u = unit.x_next, unit.u_next
     with unit.when("membranes"):
-        unit.at_mem = unit.at_mem + unit.where(unit.membranes > 0, unit.got, 0)
+        unit.at_membranes = unit.at_membranes + unit.where(unit.membranes > 0, unit.got, 0)
         unit.got = 0
     unit.at_spikes = unit.at_spikes + unit.got
     retreat(unit)
-    unit.syn_now, unit.mem_now = unit.at_syn, unit.at_mem
+    unit.x_now, unit.u_now = unit.at_x, unit.at_u
 
 
 @compiled
 def _descend(w: Group, f: Lif, kept: ResetTrace, g: ResetGradients, t: int, k: int) -> None:
-    """Run block k of all samples a step backwards; step 0 has none before it."""
-    b, n, own, none = w.b0, k * UNITS, k * BLOCK, w.got[:0]
-    before = (kept.currents.data, kept.u.data) if t > 0 else (none, none)
-    fed = kept.membranes.data if f.feedback.kind == FEED_RELU else none
+    """Run block k of all samples a step backwards."""
+    b, n, own = w.b0, k * UNITS, k * BLOCK
+    fed = kept.membranes.data if f.feedback.kind == FEED_RELU else w.got[:0]
     arrays = (kept.u.data, kept.gate.data, g.spikes.data, g.membranes.data, kept.currents.data)
-    arrays = (*arrays, before[0], before[1], fed, w.got, w.syn, w.mem, g.x.data, w.syn, w.mem)
+    arrays = (*arrays, fed, w.got, w.syn, w.mem, g.x.data, w.syn, w.mem)
     starts = (offset(kept.u, b, t, n), offset(kept.gate, b, t, n), offset(g.spikes, b, t, n))
     starts = (*starts, offset(g.membranes, b, t, n), offset(kept.currents, b, t, n))
-    starts = (*starts, offset(kept.currents, b, t - 1, n), offset(kept.u, b, t - 1, n))
     starts = (*starts, offset(kept.membranes, b, t, n), own, own, own, offset(g.x, b, t, n), own, own)
     strides = (kept.u.sample, kept.gate.sample, g.spikes.sample, g.membranes.sample, kept.currents.sample)
-    strides = (*strides, kept.currents.sample, kept.u.sample, kept.membranes.sample)
-    strides = (*strides, UNITS, UNITS, UNITS, g.x.sample, UNITS, UNITS)
+    strides = (*strides, kept.membranes.sample, UNITS, UNITS, UNITS, g.x.sample, UNITS, UNITS)
     block, units = slice(k * PACKED, (k + 1) * PACKED), min(UNITS, f.decay.alpha.size - n)
     _retreat(w.constants[block], w.sums[block], numbers_of(f), arrays, starts, strides, units, w.b1 - w.b0)
 

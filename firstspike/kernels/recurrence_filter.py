@@ -111,24 +111,24 @@ def _integrate(unit: Unit) -> None:
     constants="alpha beta gain theta",
     state="current membrane next after total d_alpha d_beta d_gain d_theta",
     numbers=MODE,
-    reads="out potential read read_before a a_before v_before",
-    ahead="out potential read a v_before",
+    reads="out potential read read_before a v",
+    ahead="out potential read a v",
     writes="x",
 )
 def _retreat(unit: Unit) -> None:
-    """One step back, from gradients at outputs and potentials: l = g + beta l[t+1] at v, gain l + alpha q[t+1] at x.
-
-    The constants' gradients are q a[t-1], l v[t-1], l a[t], and less that at the distance to theta.
+    """One step back, from gradients at outputs and potentials: l = g + beta l[t+1] at v, q = gain l + alpha q[t+1] at
+    x. The constants' gradients are q[t+1] a, l[t+1] v, l a, and less that at the distance to theta.
     """
     unit.back, unit.at_z = 0, 0
     with unit.when("out"):
         unfire(unit)
+    with unit.when("a"):
+        unit.d_alpha = unit.d_alpha + unit.current * unit.a
+        unit.d_beta = unit.d_beta + unit.membrane * unit.v
     unit.membrane = unit.potential + unit.back + unit.beta * unit.membrane
     unit.current = unit.gain * unit.membrane + unit.alpha * unit.current
     unit.x = unit.current
     with unit.when("a"):
-        unit.d_alpha = unit.d_alpha + unit.current * unit.a_before
-        unit.d_beta = unit.d_beta + unit.membrane * unit.v_before
         unit.d_gain = unit.d_gain + unit.membrane * unit.a
         unit.d_theta = unit.d_theta - unit.at_z
 
@@ -172,27 +172,25 @@ def forward(f: Filter, to: FilterTrace, part: Part) -> None:
 def _descend(
     w: Work, f: Filter, kept: FilterTrace, g: FilterGradients, b: int, first: int, count: int
 ) -> None:
-    """Run some steps of a sample backwards down to step `first`; step 0 has none before it, and what goes to steps
+    """Run some steps of a sample backwards down to step `first`; before step 0 nothing is read, and what goes to steps
     before it is dropped.
     """
     t, n0, none = first + count - 1, w.n0, w.draws[:0]
-    x = g.x.data if first >= f.lag else none
-    before = (kept.read.data, kept.a.data, kept.v.data) if first > 0 else (none, none, none)
-    arrays = (g.out.data, g.potential.data, kept.read.data, before[0], kept.a.data, before[1], before[2], x)
+    x, before = g.x.data if first >= f.lag else none, kept.read.data if first > 0 else none
+    arrays = (g.out.data, g.potential.data, kept.read.data, before, kept.a.data, kept.v.data, x)
     starts = (offset(g.out, b, t, n0), offset(g.potential, b, t, n0), offset(kept.read, b, t, n0))
-    starts = (*starts, offset(kept.read, b, t - 1, n0), offset(kept.a, b, t, n0))
-    starts = (*starts, offset(kept.a, b, t - 1, n0), offset(kept.v, b, t - 1, n0))
+    starts = (*starts, offset(kept.read, b, t - 1, n0), offset(kept.a, b, t, n0), offset(kept.v, b, t, n0))
     starts = (*starts, offset(g.x, b, t - f.lag, n0))
-    strides = (-g.out.step, -g.potential.step, -kept.read.step, -kept.read.step, -kept.a.step, -kept.a.step)
-    strides = (*strides, -kept.v.step, -g.x.step)
-    _retreat(w.constants, w.state, mode_of(f.spike), arrays, starts, strides, w.n1 - n0, count)
+    strides = (-g.out.step, -g.potential.step, -kept.read.step, -kept.read.step, -kept.a.step, -kept.v.step)
+    strides = (*strides, -g.x.step)
+    _retreat(w.constants, w.state, mode_of(f.spike), arrays, starts, strides, w.n1 - w.n0, count)
 
 
 @compiled
 def backward(f: Filter, kept: FilterTrace, g: FilterGradients, part: Part) -> None:
     """Run the recurrence backwards: gradients of x and, where sums are given, of the units' constants."""
     real, learn = f.decay.alpha.dtype, g.sums.shape[0] > 0
-    alone = 1 if learn or f.lag > 0 or f.spike.kind == DELTA else 0  # steps that something is missing for
+    alone = 1 if f.lag > 0 or f.spike.kind == DELTA else 0  # steps that something is missing for
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
         w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, real), np.empty(0, real))

@@ -9,9 +9,7 @@ from firstspike.kernels.recurrence_reset import Lif, ResetTrace
 from firstspike.kernels.recurrence_rows import PACKED, Part, Rows, compiled, offset, pack, unpack_sums
 
 SUMS = 2 * UNITS
-"""Where the constants' gradients lie in the packed array of what is carried back, behind those at currents and
-membranes.
-"""
+"""Where the constants' gradients lie in the packed array of what is carried back, behind those at x and u."""
 
 
 class ResetGradients(NamedTuple):
@@ -24,37 +22,35 @@ class ResetGradients(NamedTuple):
 
 
 def retreat(unit: Unit) -> None:
-    """One step back, from gradients at spikes and membranes to those at x and the step before.
+    """One step back, from gradients at spikes and membranes, and at x and u of the next step, to those at x and u.
 
     At z = u - theta: the slope times (g_s, less g_m (u - m) of the reset if attached); at u: that and g_m past the
     reset.
     """
-    at_m, z = unit.at_mem + unit.at_membranes, unit.u - unit.theta
+    at_m, z = unit.beta * unit.at_u + unit.at_membranes, unit.u - unit.theta
     d, fired = abs(z), z > 0
+    with unit.when("syn"):
+        unit.d_alpha = unit.d_alpha + unit.at_x * unit.syn
+        unit.d_beta = unit.d_beta + unit.at_u * unit.where(fired, unit.keep * unit.u - unit.drop, unit.u)
     at_s = unit.at_spikes - unit.attach * at_m * (unit.lost * unit.u + unit.drop)
     at_z = at_s * (unit.peak / (d * (d * unit.square + unit.linear) + 1))
-    at_u = at_z + unit.where(fired, unit.keep * at_m, at_m)
-    unit.driven = at_u
+    unit.at_u = at_z + unit.where(fired, unit.keep * at_m, at_m)
+    unit.driven = unit.at_u
     with unit.when("gate"):
-        unit.driven = unit.gate * at_u
-    unit.x = unit.gain * unit.driven + unit.alpha * unit.at_syn
-    unit.at_syn, unit.at_mem = unit.x, unit.beta * at_u
+        unit.driven = unit.gate * unit.at_u
+    unit.at_x = unit.gain * unit.driven + unit.alpha * unit.at_x
+    unit.x = unit.at_x
     with unit.when("syn"):
         unit.d_gain = unit.d_gain + unit.driven * unit.syn
         unit.d_theta = unit.d_theta - at_z
         unit.d_drop = unit.d_drop - unit.where(fired, at_m, 0)
-    with unit.when("syn_before"):
-        reset = unit.keep * unit.u_before - unit.drop
-        mem_before = unit.where(unit.u_before > unit.theta, reset, unit.u_before)
-        unit.d_alpha = unit.d_alpha + unit.x * unit.syn_before
-        unit.d_beta = unit.d_beta + at_u * mem_before
 
 
 _retreat = steps(
     constants="alpha beta gain theta drop",
-    state="at_syn at_mem d_alpha d_beta d_gain d_theta d_drop",
+    state="at_x at_u d_alpha d_beta d_gain d_theta d_drop",
     numbers="keep lost attach peak linear square",
-    reads="u gate at_spikes at_membranes syn syn_before u_before",
+    reads="u gate at_spikes at_membranes syn",
     ahead="u gate at_spikes at_membranes syn",
     writes="x",
 )(retreat)
@@ -69,41 +65,26 @@ def numbers_of(f: Lif) -> tuple[float, ...]:
 
 @compiled
 def _descend(
-    constants: np.ndarray,
-    carried: np.ndarray,
-    f: Lif,
-    kept: ResetTrace,
-    g: ResetGradients,
-    part: Part,
-    first: int,
-    count: int,
+    constants: np.ndarray, carried: np.ndarray, f: Lif, kept: ResetTrace, g: ResetGradients, part: Part
 ) -> None:
-    """Run one sample and block of units backwards over some steps down to step `first`; step 0 has none before it."""
-    t, b, n, none = first + count - 1, part.b0, part.n0, carried[:0]
-    before = (kept.currents.data, kept.u.data) if first > 0 else (none, none)
-    arrays = (kept.u.data, kept.gate.data, g.spikes.data, g.membranes.data, kept.currents.data)
-    arrays = (*arrays, before[0], before[1], g.x.data)
+    """Run one sample and block of units backwards through all steps."""
+    t, b, n = f.length - 1, part.b0, part.n0
+    arrays = (kept.u.data, kept.gate.data, g.spikes.data, g.membranes.data, kept.currents.data, g.x.data)
     starts = (offset(kept.u, b, t, n), offset(kept.gate, b, t, n), offset(g.spikes, b, t, n))
-    starts = (*starts, offset(g.membranes, b, t, n), offset(kept.currents, b, t, n))
-    starts = (*starts, offset(kept.currents, b, t - 1, n), offset(kept.u, b, t - 1, n), offset(g.x, b, t, n))
+    starts = (*starts, offset(g.membranes, b, t, n), offset(kept.currents, b, t, n), offset(g.x, b, t, n))
     strides = (-kept.u.step, -kept.gate.step, -g.spikes.step, -g.membranes.step, -kept.currents.step)
-    strides = (*strides, -kept.currents.step, -kept.u.step, -g.x.step)
-    _retreat(constants, carried, numbers_of(f), arrays, starts, strides, part.n1 - n, count)
+    strides = (*strides, -g.x.step)
+    _retreat(constants, carried, numbers_of(f), arrays, starts, strides, part.n1 - n, f.length)
 
 
 @compiled
 def backward(f: Lif, kept: ResetTrace, g: ResetGradients, part: Part) -> None:
     """Run the recurrence without feedback backwards: gradients of x and, where sums are given, of the constants."""
-    learn, real = g.sums.shape[0] > 0, f.decay.alpha.dtype
-    alone = min(f.length, 1) if learn else 0  # steps that none is before
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
-        constants, carried = pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, real)
+        constants, carried = pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, f.decay.alpha.dtype)
         for b in range(part.b0, part.b1):
             carried[:] = 0
-            own = Part(b, b + 1, n0, n1)
-            for first, end in ((alone, f.length), (0, alone)):
-                if end > first:
-                    _descend(constants, carried, f, kept, g, own, first, end - first)
-            if learn:
+            _descend(constants, carried, f, kept, g, Part(b, b + 1, n0, n1))
+            if g.sums.shape[0]:
                 unpack_sums(carried[SUMS:], g.sums[b], n0, n1)
