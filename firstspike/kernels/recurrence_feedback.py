@@ -1,7 +1,7 @@
 """The resetting recurrence with feedback, there and back: a few samples go through the steps together.
 
 Every step adds what the step before feeds back, and on the way back what the next step sends: products with a matrix,
-which is read once for as many samples as go TOGETHER. What is carried from step to step lies block of UNITS by block,
+which is read once for as many samples as go AT_ONCE. What is carried from step to step lies block of UNITS by block,
 in each sample by sample: number j of sample s in block k at (k * GROUP + s) * UNITS + j.
 """
 
@@ -14,10 +14,10 @@ from firstspike.kernels.recurrence_reset import FEED_RELU, FEED_SPIKES, Lif, Res
 from firstspike.kernels.recurrence_reset_back import ResetGradients, numbers_of, retreat
 from firstspike.kernels.recurrence_rows import PACKED, Part, compiled, offset, pack, put, unpack_sums
 
-TOGETHER = 3
+AT_ONCE = 3
 """Samples of a matrix product: with eight registers each, as many sums as registers can hold."""
 
-GROUP = 4 * TOGETHER
+GROUP = 4 * AT_ONCE
 """Samples that go through the steps together."""
 
 BLOCK = GROUP * UNITS
@@ -46,7 +46,7 @@ def _make_group(f: Lif, b0: int, b1: int) -> Group:
     blocks = -(-units // UNITS)
     constants = np.empty(blocks * PACKED, real)
     for k in range(blocks):
-        put(constants[k * PACKED :], pack(f.decay, k * UNITS, min((k + 1) * UNITS, units)))
+        put(constants[k * PACKED : (k + 1) * PACKED], pack(f.decay, k * UNITS, min((k + 1) * UNITS, units)))
     carried = np.zeros((5, blocks * BLOCK), real)
     count = carried[2] if f.reset.refractory > 0 else carried[2, :0]
     sums = np.zeros(blocks * PACKED, real)
@@ -193,9 +193,9 @@ def _send(w: Group, f: Lif) -> None:
     w.got[:] = 0
     for n in range(0, units, UNITS):
         for i in range(0, units, UNITS):
-            for s in range(0, w.b1 - w.b0, TOGETHER):
+            for s in range(0, w.b1 - w.b0, AT_ONCE):
                 own, at = (n // UNITS * GROUP + s) * UNITS, (i // UNITS * GROUP + s) * UNITS
-                sums = w.got[own : own + TOGETHER * UNITS]
+                sums = w.got[own : own + AT_ONCE * UNITS]
                 arrays, starts = (
                     (weights, w.syn, w.syn, w.syn),
                     (i * units + n, at, at + UNITS, at + 2 * UNITS),
