@@ -101,6 +101,7 @@ SETTINGS = {
     "chosen": Setting("unit", 40, "mean", 2e-3, 1.0, 20.0, 40.0, 0.1),
     "wide": WIDE,
     "wide, decay": replace(WIDE, weight_decay=0.3),
+    "wide, on and off": replace(WIDE, weight_decay=0.3, on_off=True),
     "wide, moved": replace(WIDE, falling=30, **MOVED),
     "convolutional": CONVOLUTIONAL,
     "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, moved=(0.0, 0.0)),
