@@ -52,7 +52,7 @@ class Setting:
     `falling` is over how many epochs the rate falls to 0 along a cosine, 0 for a constant one. `convolutions` are the
     maps of layers before the hidden one. `moved` is by which share of their size training images are shifted and
     stretched at most (and mirrored, where the task allows it), `on_off` whether dark pixels spike in a channel of
-    their own, `gain` the deviation of what convolutions send to neurons.
+    their own.
     """
 
     code: str
@@ -70,7 +70,6 @@ class Setting:
     convolutions: tuple[int, ...] = ()
     moved: tuple[float, float] | None = None
     on_off: bool = False
-    gain: float = 0.3
 
     def recipe(self) -> Recipe:
         """How networks learn."""
@@ -87,7 +86,7 @@ class Setting:
             tau_readout=self.tau_readout, scale=self.scale, bias=self.bias,
             learn_kernel=self.steps if self.learn_kernel and single else None,
         )  # fmt: skip
-        return FastConv(shape, self.convolutions, dense, gain=self.gain) if self.convolutions else dense
+        return FastConv(shape, self.convolutions, dense) if self.convolutions else dense
 
 
 PUBLISHED = Setting("fastsnn", 100, "max", 2e-4, None, 10.0, 20.0, 0.0)
@@ -105,7 +104,7 @@ SETTINGS = {
     "wide, on and off": replace(WIDE, weight_decay=0.3, on_off=True),
     "wide, moved": replace(WIDE, falling=30, **MOVED),
     "convolutional": CONVOLUTIONAL,
-    "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, gain=0.5, moved=(0.0, 0.0)),
+    "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, moved=(0.0, 0.0)),
     "convolutional, moved": replace(CONVOLUTIONAL, falling=24, **MOVED),
 }
 

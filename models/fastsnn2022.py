@@ -29,7 +29,7 @@ WIDE = {
 DECAY = {"optimiser": "adamw", "weight_decay": 0.3}
 MOVED = {"optimiser": "adamw", "weight_decay": 0.1, "data_augmentation": True, "shift": 0.05, "scale": 0.1}
 CONVOLUTIONAL = {"convolutions": (32, 64), "time_steps": 4, "hidden_size": (256,), "bias": 0.1, "epochs": 12}
-ON_OFF = {"on_off": True, "gain": 0.5, "epochs": 16, "dataset": "fashion-mnist"}
+ON_OFF = {"on_off": True, "epochs": 16, "dataset": "fashion-mnist"}
 
 
 @register("fastsnn2022")
