@@ -156,14 +156,14 @@ def fold(text: str) -> str:
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """All options with their values: defaults, then the configuration file, then the command line."""
     arguments = hyphenated(arguments)
-    config = build_parser().parse_known_args(arguments)[0].config
+    config = glance(build_parser(), arguments).config
     return merged(read_config(config) if config else {}, arguments, source=config)
 
 
 def merged(given: Mapping[str, Any], arguments: Sequence[str], *, source: str | None) -> dict[str, Any]:
     """All options with their values: defaults, then those given, which come from a file, then the command line."""
     parser = build_parser()
-    first, _rest = parser.parse_known_args(arguments)
+    first = glance(parser, arguments)
     model = first.model if named(arguments, "--model") else str(given.get("model", first.model))
     if not first.list_models:
         asked = [getattr(first, name) or given.get(name) for name in ("readout", "readout_layer")]
@@ -174,6 +174,11 @@ def merged(given: Mapping[str, Any], arguments: Sequence[str], *, source: str | 
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     return vars(parser.parse_args([*stated, *arguments]))
+
+
+def glance(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """What a parser knows of the arguments, before the model's own options are known and help can name them."""
+    return parser.parse_known_args([each for each in arguments if each not in ("-h", "--help")])[0]
 
 
 def as_arguments(given: Mapping[str, Any], parser: Parser) -> list[str]:
@@ -210,7 +215,8 @@ def add_model_options(parser: Parser, model: type[NetworkTrainer]) -> None:
         kind = type(default) if default is not None else float
         option = f"--{name.replace('_', '-')}"
         if name in common:  # the command has it; unless it is given, the model's own value holds
-            parser.set_defaults(**{name: None})
+            if parser.get_default(name) != default:
+                parser.set_defaults(**{name: None})
         elif kind is bool:
             group.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
         elif kind is tuple:

@@ -166,6 +166,8 @@ def load_timed(
         raise UserError(
             f"{YINYANG}: a window of {coding.window} given; --window-size is its number of steps, 100 say"
         )
+    if coding.on_off and (name in (YINYANG, ON_DEMAND, *SOURCES) or name.startswith("events:")):
+        raise UserError(f"option on_off: of images that are coded by latency; {name} has spikes of its own")
     if name == YINYANG:
         parts = [_whole(yinyang_trains(part, round(coding.window)), (4,)) for part in ("train", "test")]
         return TimedSet(name, YINYANG_CLASSES, *parts)

@@ -188,7 +188,7 @@ def _multiply(unit: Unit) -> None:
 
 @compiled
 def _send(w: Group, f: Lif) -> None:
-    """Set what every sample gets from a step for the step before it: its gradients at currents times the weights."""
+    """Set what every sample gets from a step for the step before it: its gradients at x times the weights."""
     units, weights = f.decay.alpha.size, f.feedback.outwards.reshape(-1)
     w.got[:] = 0
     for n in range(0, units, UNITS):
@@ -196,10 +196,8 @@ def _send(w: Group, f: Lif) -> None:
             for s in range(0, w.b1 - w.b0, AT_ONCE):
                 own, at = (n // UNITS * GROUP + s) * UNITS, (i // UNITS * GROUP + s) * UNITS
                 sums = w.got[own : own + AT_ONCE * UNITS]
-                arrays, starts = (
-                    (weights, w.syn, w.syn, w.syn),
-                    (i * units + n, at, at + UNITS, at + 2 * UNITS),
-                )
+                arrays = (weights, w.syn, w.syn, w.syn)
+                starts = (i * units + n, at, at + UNITS, at + 2 * UNITS)
                 width, count = min(UNITS, units - n), min(UNITS, units - i)
                 _multiply(sums, sums, (), arrays, starts, (units, 1, 1, 1), width, count)
 

@@ -70,6 +70,15 @@ def test_list_models(capsys):
     assert capsys.readouterr().out.split() == list_models()
 
 
+def test_help_of_a_model_lists_its_own_options(capsys):
+    with pytest.raises(SystemExit) as end:
+        typed("--model", "fastsnn2022", "--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert "options of fastsnn2022:" in text
+    assert "--on-off" in text
+
+
 def test_help_shows_the_commands_that_people_type(capsys):
     with pytest.raises(SystemExit) as end:
         typed("--help")

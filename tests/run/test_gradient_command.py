@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import experiment
+from options import parse
 from tests.run.command import TRAIN, finish, history, same_run, start, the_run, typed
 from tests.run.test_refusals import refused
 from tests.run.test_resume import stop_at
@@ -278,6 +279,10 @@ WRONG = [
     (("--augment",), "--augment: not for networks that are trained by gradients; give --data-augmentation"),
     (("--mirror",), "option mirror: for images and frames (P, H, W), with --data-augmentation"),
     (("--on-off", "--coding", "rows"), "option on_off: of images that are coded by latency, not as rows"),
+    (
+        ("--dataset", "yinyang", "--window-size", "9", "--on-off", "--coding", "latency"),
+        "yinyang has spikes of its own",
+    ),
     (("--update-batch", "5"), "--update-batch: not for networks that are trained by gradients"),
     (("--hold-out", "speaker"), "option hold_out: digits does not tell who speaks"),
     (("--epochs", "1", "2"), "--epochs 1 2: spsn2023 takes 1: train"),
@@ -286,6 +291,11 @@ WRONG = [
     (("--dataset", "yinyang", "--window-size", "0.1"), "--window-size is its number of steps"),
     (("--normalise",), "these images have no three colours"),
 ]
+
+
+def test_what_command_and_network_both_default_to_is_recorded_as_before():
+    assert parse([*SPSN])["mirror"] is False
+    assert parse([*SPSN, "--data-augmentation", "--mirror"])["mirror"] is True
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
