@@ -12,6 +12,10 @@ from torch import distributed, nn
 @contextmanager
 def joined(*, gpus: bool) -> Iterator[None]:
     """Within it, the processes that torchrun started are one group, by nccl with a GPU for each, else by gloo."""
+    # DistributedDataParallel imports this, and it keeps hold of a group that it finds: the group's threads would then
+    # outlive the group, and at times bring the interpreter down when it ends.
+    import torch._dynamo
+
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("nccl" if gpus else "gloo")

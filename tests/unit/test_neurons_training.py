@@ -301,13 +301,15 @@ def test_convolutional_single_spikes_are_single():
 
 WORKER = """
 import sys
-import numpy as np
+from pathlib import Path
 import torch
+from firstspike.neurons.processes import joined
+from tests.unit.test_neurons_training import two_epochs
 torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo")
-from tests.unit.test_neurons_training import recordings, two_epochs
-two_epochs(sys.argv[1] if torch.distributed.get_rank() == 0 else None)
-torch.distributed.destroy_process_group()
+with joined(gpus=False):
+    two_epochs(sys.argv[1] if torch.distributed.get_rank() == 0 else None)
+threads = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
+sys.exit(any("gloo" in name for name in threads))
 """
 
 
