@@ -98,7 +98,7 @@ class Lanes:
 
     def _called(self, name: str, *others: "Lanes | float") -> "Lanes":
         own = [self.value, *(as_lanes(self.value.type, other) for other in others)]
-        return Lanes(self.builder, _call(self.builder, name, self.value.type, own))
+        return Lanes(self.builder, call_on_vectors(self.builder, name, self.value.type, own))
 
     def _other(self, number: float) -> "Lanes":
         return Lanes(self.builder, as_lanes(self.value.type, number))
@@ -112,7 +112,7 @@ def as_lanes(kind: ir.VectorType, number: Lanes | float) -> ir.Value:
     return number.value if isinstance(number, Lanes) else kind([float(number)] * kind.count)
 
 
-def _call(builder: ir.IRBuilder, name: str, kind: ir.Type, arguments: list[ir.Value]) -> ir.Value:
+def call_on_vectors(builder: ir.IRBuilder, name: str, kind: ir.Type, arguments: list[ir.Value]) -> ir.Value:
     """Call an LLVM intrinsic on a vector type, named after it: llvm.NAME.v16f32 (and .p0 where it takes a pointer)."""
     vector = next(a.type for a in arguments if isinstance(a.type, ir.VectorType) and a.type.element != _BIT)
     pointer = ".p0" if any(isinstance(a.type, ir.PointerType) for a in arguments) else ""
@@ -175,7 +175,8 @@ class _Loop:
             self.numbers[name] = self._everywhere(number)
             self.conditions[name] = builder.fcmp_ordered(">", number, number.type(0))
         self.streams, self.past = {}, {}
-        for k, name in enumerate(names["reads"] + names["spread"] + names["writes"]):
+        self.picks = {name: rows for rows in names["rows"] for name in names["picked"]}
+        for k, name in enumerate(names["reads"] + names["spread"] + names["writes"] + names["rows"]):
             array = context.make_array(kinds[3][k])(context, builder, builder.extract_value(arrays, k))
             start, stride = (
                 context.cast(builder, builder.extract_value(each, k), kind[k], types.int64)
@@ -222,10 +223,9 @@ class _Loop:
         """Run the steps over the units of a few registers."""
         units = [self._begin(first) for first in firsts]
         with cgutils.for_range(self.builder, self.count) as loop:
-            rows = {
-                name: self.builder.gep(data, [self.builder.add(start, self.builder.mul(stride, loop.index))])
-                for name, (data, start, stride) in self.streams.items()
-            }
+            rows = {name: self._row(name, loop.index) for name in self.streams}
+            for name, by in self.picks.items():
+                rows[name] = self._row(name, self.builder.load(rows[by]))
             spread = {name: self._everywhere(self.builder.load(rows[name])) for name in self.names["spread"]}
             for first, unit, mask in zip(firsts, units, masks, strict=True):
                 at = {name: self._register(row, first) for name, row in rows.items()}
@@ -237,6 +237,11 @@ class _Loop:
         for first, unit in zip(firsts, units, strict=True):
             for k, name in enumerate(self.names["state"]):
                 self._store(getattr(unit, name).value, self._packed(self.state, k, first), None)
+
+    def _row(self, name: str, index: ir.Value) -> ir.Value:
+        """Where step `index` of a stream lies."""
+        data, start, stride = self.streams[name]
+        return self.builder.gep(data, [self.builder.add(start, self.builder.mul(stride, index))])
 
     def _begin(self, first: ir.Value) -> Unit:
         """The units of a register before the first step."""
@@ -299,14 +304,16 @@ class _Loop:
         if mask is None:
             return self.builder.load(pointer, align=self._align)
         nothing = as_lanes(self.kind, 0)
-        return _call(self.builder, "llvm.masked.load", self.kind, [pointer, _INT(self._align), mask, nothing])
+        return call_on_vectors(
+            self.builder, "llvm.masked.load", self.kind, [pointer, _INT(self._align), mask, nothing]
+        )
 
     def _store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
         if mask is None:
             self.builder.store(value, pointer, align=self._align)
         else:
             arguments = [value, pointer, _INT(self._align), mask]
-            _call(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
+            call_on_vectors(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
 
     @property
     def _align(self) -> int:
@@ -322,6 +329,8 @@ def steps(
     ahead: str = "",
     spread: str = "",
     writes: str = "",
+    rows: str = "",
+    picked: str = "",
 ) -> Callable[[Step], Any]:
     """Decorator: a function of one step becomes compiled code over units and steps, called in compiled code as
 
@@ -329,12 +338,20 @@ def steps(
 
     Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
     there. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread` (one number for
-    all units), `writes`; step i of unit j lies at start + i * stride + j. An array of no elements reads as 0 and is not
-    written. Of what is read, `ahead` names what is called into the cache some steps before. Nothing is checked: the
+    all units), `writes`, `rows`; step i of unit j lies at start + i * stride + j. What is `picked` of them lies at
+    start + r * stride + j instead, r being step i of the int64 array `rows`. An array of no elements reads as 0 and is
+    not written. Of what is read, `ahead` names what is called into the cache some steps before. Nothing is checked: the
     caller owns the bounds.
     """
     given = {"constants": constants, "state": state, "numbers": numbers}
-    given |= {"reads": reads, "ahead": ahead, "spread": spread, "writes": writes}
+    given |= {
+        "reads": reads,
+        "ahead": ahead,
+        "spread": spread,
+        "writes": writes,
+        "rows": rows,
+        "picked": picked,
+    }
     names = {kind: text.split() for kind, text in given.items()}
 
     def made(step: Step) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from firstspike.kernels import recurrence_feedback, recurrence_filter, recurrence_reset, recurrence_reset_back
 from firstspike.kernels.recurrence_draws import Noise
+from firstspike.kernels.recurrence_feedback import GROUP
 from firstspike.kernels.recurrence_filter import Filter, FilterGradients, FilterTrace
 from firstspike.kernels.recurrence_reset import (
     FEED_RELU,
@@ -45,6 +46,7 @@ __all__ = [
     "FEED_RELU",
     "FEED_SPIKES",
     "FIRST",
+    "GROUP",
     "GUMBEL",
     "IDENTITY",
     "NO_FEEDBACK",

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from firstspike.kernels.lanes import UNITS, Unit, steps
-from firstspike.kernels.recurrence_reset import FEED_RELU, FEED_SPIKES, Lif, ResetTrace, integrate
+from firstspike.kernels.recurrence_reset import FEED_SPIKES, Lif, ResetTrace, integrate
 from firstspike.kernels.recurrence_reset_back import ResetGradients, numbers_of, retreat
 from firstspike.kernels.recurrence_rows import PACKED, Part, compiled, offset, pack, put, unpack_sums
+from firstspike.kernels.sparse_rows import add_rows, add_to_rows, find_positive
 
 AT_ONCE = 3
 """Samples of a matrix product: with eight registers each, as many sums as registers can hold."""
@@ -22,10 +23,14 @@ GROUP = 4 * AT_ONCE
 
 BLOCK = GROUP * UNITS
 
+SUMS = PACKED + UNITS
+"""How far the sums of a block's gradients lie apart: those of its constants and, behind them, of the bias."""
+
 
 class Group(NamedTuple):
     """Working memory of the samples b0..b1-1: packed constants and sums of their gradients, and what is carried: state
-    (currents and membranes) or gradients (at x and u), refractory counters, what is fed back, and what comes of it.
+    (currents and membranes) or gradients (at x and u), refractory counters, what is fed back, what comes of it, and the
+    gradient at x of the step that gets it; and a list of what is fed back above 0.
     """
 
     b0: int
@@ -37,6 +42,9 @@ class Group(NamedTuple):
     count: np.ndarray
     fed: np.ndarray
     got: np.ndarray
+    at_next: np.ndarray
+    live: np.ndarray
+    by: np.ndarray
 
 
 @compiled
@@ -47,10 +55,12 @@ def _make_group(f: Lif, b0: int, b1: int) -> Group:
     constants = np.empty(blocks * PACKED, real)
     for k in range(blocks):
         put(constants[k * PACKED : (k + 1) * PACKED], pack(f.decay, k * UNITS, min((k + 1) * UNITS, units)))
-    carried = np.zeros((5, blocks * BLOCK), real)
+    carried = np.zeros((6, blocks * BLOCK), real)
     count = carried[2] if f.reset.refractory > 0 else carried[2, :0]
-    sums = np.zeros(blocks * PACKED, real)
-    return Group(b0, b1, constants, sums, carried[0], carried[1], count, carried[3], carried[4])
+    sums = np.zeros(blocks * SUMS, real)
+    listed = np.empty(units, np.int64), np.empty(units, real)
+    fed, got, at_next = carried[3], carried[4], carried[5]
+    return Group(b0, b1, constants, sums, carried[0], carried[1], count, fed, got, at_next, *listed)
 
 
 @steps(
@@ -88,94 +98,78 @@ def _advance(w: Group, f: Lif, to: ResetTrace, t: int, k: int) -> None:
 
 
 @compiled
-def _gather(w: Group, f: Lif, live: np.ndarray, by: np.ndarray) -> None:
-    """Set what every sample got: the bias, and the rows of weights of what it feeds back that is not 0."""
-    fed, got, weights, bias = w.fed, w.got, f.feedback.inwards, f.feedback.bias
-    units = bias.size
-    for s in range(w.b1 - w.b0):
-        found = np.uint64(0)
-        for n0 in range(0, units, UNITS):
-            own = np.uint64((n0 // UNITS * GROUP + s) * UNITS)
-            for i in range(np.uint64(min(UNITS, units - n0))):
-                live[found], by[found] = np.uint64(n0) + i, fed[own + i]
-                found += np.uint64(fed[own + i] != 0)
-        for n0 in range(0, units, UNITS):
-            own = np.uint64((n0 // UNITS * GROUP + s) * UNITS)
-            for j in range(np.uint64(min(UNITS, units - n0))):
-                got[own + j] = bias[np.uint64(n0) + j]
-            _add_rows(weights, np.uint64(n0), live, by, found, got, own)
+def _fed(w: Group, units: int, s: int) -> int:
+    """List what a sample feeds back; return how many units do."""
+    found = 0
+    for n in range(0, units, UNITS):
+        own = (n // UNITS * GROUP + s) * UNITS
+        found = find_positive(w.fed, own, min(UNITS, units - n), n, w.live, w.by, found)
+    return found
 
 
 @compiled
-def _add_rows(
-    weights: np.ndarray,
-    n0: np.uint64,
-    live: np.ndarray,
-    by: np.ndarray,
-    count: np.uint64,
-    into: np.ndarray,
-    own: np.uint64,
-) -> None:
-    """Add some rows of weights from unit n0 on, each times its number, four at a time in a fixed order."""
-    width = min(np.uint64(UNITS), np.uint64(weights.shape[1]) - n0)
-    for k in range(0, count // 4 * 4, 4):
-        p, q, r, s = live[k], live[k + 1], live[k + 2], live[k + 3]
-        a, b, c, d = by[k], by[k + 1], by[k + 2], by[k + 3]
-        for j in range(width):
-            n = n0 + j
-            into[own + j] += (a * weights[p, n] + b * weights[q, n]) + (c * weights[r, n] + d * weights[s, n])
-    for k in range(count // 4 * 4, count):
-        for j in range(width):
-            into[own + j] += by[k] * weights[live[k], n0 + j]
+def _gather(w: Group, f: Lif) -> None:
+    """Set what every sample got: the bias, and the rows of weights of what it feeds back."""
+    units = f.feedback.bias.size
+    for s in range(w.b1 - w.b0):
+        found = _fed(w, units, s)
+        for n in range(0, units, UNITS):
+            own, width = (n // UNITS * GROUP + s) * UNITS, min(UNITS, units - n)
+            put(w.got[own : own + width], f.feedback.bias[n : n + width])
+            got, arrays = w.got[own : own + UNITS], (f.feedback.inwards.reshape(-1), w.by, w.live)
+            add_rows(got, got, (), arrays, (n, 0, 0), (units, 1, 1), width, found)
 
 
 @compiled
 def forward(f: Lif, to: ResetTrace, part: Part) -> None:
     """Run the recurrence and write what is wanted of the trace."""
-    units, real = f.decay.alpha.size, f.decay.alpha.dtype
-    live, by = np.empty(units + 1, np.uint64), np.empty(units + 1, real)
     for b0 in range(part.b0, part.b1, GROUP):
         w = _make_group(f, b0, min(b0 + GROUP, part.b1))
         for t in range(f.length):
-            _gather(w, f, live, by)
+            _gather(w, f)
             for k in range(w.constants.size // PACKED):
                 _advance(w, f, to, t, k)
 
 
 @steps(
     constants="alpha beta gain theta drop",
-    state="d_alpha d_beta d_gain d_theta d_drop",
-    numbers="keep lost attach peak linear square",
-    reads="u gate at_spikes at_membranes syn membranes got x_next u_next",
-    writes="x x_now u_now",
+    state="d_alpha d_beta d_gain d_theta d_drop d_bias",
+    numbers="keep lost attach peak linear square feeds_spikes",
+    reads="u gate at_spikes at_membranes syn got x_next u_next",
+    writes="x x_now u_now fed at_next",
 )
 def _retreat(unit: Unit) -> None:
     """One step back of a sample; what it got from the next step comes to the spikes, or to the membranes where those
-    that were fed back are above 0.
+    that were fed back are above 0. With what was fed back goes the gradient at x of the next step, which got it.
     """
     unit.at_x, unit.at_u = unit.x_next, unit.u_next
-    with unit.when("membranes"):
-        unit.at_membranes = unit.at_membranes + unit.where(unit.membranes > 0, unit.got, 0)
-        unit.got = 0
-    unit.at_spikes = unit.at_spikes + unit.got
+    unit.at_next, fired = unit.x_next, unit.u > unit.theta
+    after = unit.where(fired, unit.keep * unit.u - unit.drop, unit.u)
+    unit.fed = unit.where(after > 0, after, 0)
+    unit.at_after = unit.where(after > 0, unit.got, 0)
+    with unit.when("feeds_spikes"):
+        unit.fed, unit.at_after = unit.where(fired, 1, 0), 0
+        unit.at_spikes = unit.at_spikes + unit.got
+    unit.at_membranes = unit.at_membranes + unit.at_after
     retreat(unit)
-    unit.x_now, unit.u_now = unit.at_x, unit.at_u
+    unit.x_now, unit.u_now, unit.d_bias = unit.at_x, unit.at_u, unit.d_bias + unit.at_x
 
 
 @compiled
 def _descend(w: Group, f: Lif, kept: ResetTrace, g: ResetGradients, t: int, k: int) -> None:
     """Run block k of all samples a step backwards."""
     b, n, own = w.b0, k * UNITS, k * BLOCK
-    fed = kept.membranes.data if f.feedback.kind == FEED_RELU else w.got[:0]
     arrays = (kept.u.data, kept.gate.data, g.spikes.data, g.membranes.data, kept.currents.data)
-    arrays = (*arrays, fed, w.got, w.syn, w.mem, g.x.data, w.syn, w.mem)
+    arrays = (*arrays, w.got, w.syn, w.mem, g.x.data, w.syn, w.mem, w.fed, w.at_next)
     starts = (offset(kept.u, b, t, n), offset(kept.gate, b, t, n), offset(g.spikes, b, t, n))
-    starts = (*starts, offset(g.membranes, b, t, n), offset(kept.currents, b, t, n))
-    starts = (*starts, offset(kept.membranes, b, t, n), own, own, own, offset(g.x, b, t, n), own, own)
+    starts = (*starts, offset(g.membranes, b, t, n), offset(kept.currents, b, t, n), own, own, own)
+    starts = (*starts, offset(g.x, b, t, n), own, own, own, own)
     strides = (kept.u.sample, kept.gate.sample, g.spikes.sample, g.membranes.sample, kept.currents.sample)
-    strides = (*strides, kept.membranes.sample, UNITS, UNITS, UNITS, g.x.sample, UNITS, UNITS)
-    block, units = slice(k * PACKED, (k + 1) * PACKED), min(UNITS, f.decay.alpha.size - n)
-    _retreat(w.constants[block], w.sums[block], numbers_of(f), arrays, starts, strides, units, w.b1 - w.b0)
+    strides = (*strides, UNITS, UNITS, UNITS, g.x.sample, UNITS, UNITS, UNITS, UNITS)
+    numbers = (*numbers_of(f), 1.0 * (f.feedback.kind == FEED_SPIKES))
+    constants, sums = w.constants[k * PACKED : (k + 1) * PACKED], w.sums[k * SUMS : (k + 1) * SUMS]
+    units = min(UNITS, f.decay.alpha.size - n)
+    _retreat(constants, sums, numbers, arrays, starts, strides, units, w.b1 - w.b0)
 
 
 @steps(constants="", state="one two three", reads="weight", spread="by_one by_two by_three")
@@ -203,18 +197,33 @@ def _send(w: Group, f: Lif) -> None:
 
 
 @compiled
+def _learn(w: Group, f: Lif, weights: np.ndarray) -> None:
+    """Add the gradients at x of the step that follows to those of the weights of what was fed back to it."""
+    units = f.decay.alpha.size
+    for s in range(w.b1 - w.b0):
+        found = _fed(w, units, s)
+        for n in range(0, units, UNITS):
+            own = (n // UNITS * GROUP + s) * UNITS
+            at_next, arrays = w.at_next[own : own + UNITS], (weights, w.by, weights, w.live)
+            starts, strides = (n, 0, n, 0), (units, 1, units, 1)
+            add_to_rows(at_next, at_next, (), arrays, starts, strides, min(UNITS, units - n), found)
+
+
+@compiled
 def backward(f: Lif, kept: ResetTrace, g: ResetGradients, part: Part) -> None:
-    """Run the recurrence backwards: gradients of x and, where sums are given, of the units' constants; a group's share
-    of these is its first sample's.
+    """Run the recurrence backwards: gradients of x, a group's share of those of the weights and the bias, and, where
+    sums are given, of the units' constants, which is its first sample's.
     """
     units = f.decay.alpha.size
     for b0 in range(part.b0, part.b1, GROUP):
-        w = _make_group(f, b0, min(b0 + GROUP, part.b1))
+        w, weights = _make_group(f, b0, min(b0 + GROUP, part.b1)), g.weights[b0 // GROUP]
         for t in range(f.length - 1, -1, -1):
             for k in range(w.constants.size // PACKED):
                 _descend(w, f, kept, g, t, k)
+            _learn(w, f, weights.reshape(-1))
             _send(w, f)
-        if g.sums.shape[0]:
-            for n0 in range(0, units, UNITS):
-                block = w.sums[n0 // UNITS * PACKED :]
-                unpack_sums(block, g.sums[b0], n0, min(n0 + UNITS, units))
+        for n0 in range(0, units, UNITS):
+            block, n1 = w.sums[n0 // UNITS * SUMS :], min(n0 + UNITS, units)
+            put(weights[units, n0:n1], block[PACKED : PACKED + n1 - n0])
+            if g.sums.shape[0]:
+                unpack_sums(block, g.sums[b0], n0, n1)

@@ -13,12 +13,15 @@ SUMS = 2 * UNITS
 
 
 class ResetGradients(NamedTuple):
-    """What a pass backwards reads and writes: at spikes and membranes (or nothing), at x, and sums (N or 0, 5, U)."""
+    """What a pass backwards reads and writes: at spikes and membranes (or nothing), at x, sums (N or 0, 5, U), and
+    with feedback its weights, a row each of what is fed back, and the bias behind them (groups, U + 1, U).
+    """
 
     spikes: Rows
     membranes: Rows
     x: Rows
     sums: np.ndarray
+    weights: np.ndarray
 
 
 def retreat(unit: Unit) -> None:

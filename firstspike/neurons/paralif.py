@@ -15,7 +15,7 @@ from firstspike.kernels import recurrence as kernels
 from firstspike.neurons import draws
 from firstspike.neurons.base import Activity, Noise, StochasticNeuron
 from firstspike.neurons.constants import SingleDecays, Threshold, Values
-from firstspike.neurons.feedback import fed
+from firstspike.neurons.feedback import fed, twice
 from firstspike.neurons.modes import RELU, SILENT, Mode, mode_named, slope_of, spike_of
 from firstspike.neurons.rules import LinearRule
 from firstspike.neurons.weights import feedback_map
@@ -111,7 +111,8 @@ class ParaLIF(StochasticNeuron):
         """
         spike = self.spike if self.recurrent_fire else RELU
         more = self._randomness(x, spike, seed, noise, 0)
-        hidden, _ = self.run(LinearRule(spike, lag=1), x, self._constants(spike), **more)
+        x, filtered = twice(x, self.compiled(x))
+        hidden, _ = self.run(LinearRule(spike, lag=1), filtered, self._constants(spike), **more)
         weight, bias = (each.to(x.dtype) for each in (self.recurrent.weight, self.recurrent.bias))
         total = fed(x.movedim(2, -1), hidden.movedim(2, -1), weight, bias, self.compiled(x))
         return hidden, total.movedim(-1, 2)

@@ -40,12 +40,7 @@ Dims = tuple[int | None, ...]
 
 
 class Rule(Protocol):
-    """A recurrence: how it runs compiled, there and back.
-
-    `saved`: whether the way back reads the outputs, and the potentials.
-    """
-
-    saved: tuple[bool, bool]
+    """A recurrence: how it runs compiled, there and back."""
 
     def forward(self, inputs: Inputs, keep: bool, learn: bool) -> Outputs:
         """Return outputs, potentials (either may be empty: not wanted) and what the way back needs.
@@ -55,7 +50,7 @@ class Rule(Protocol):
 
     def backward(self, inputs: Inputs, kept: Tensors, g: Tensors, learn: bool) -> Grads:
         """Return the gradients of x, alpha, beta, gain, theta, drop, weight and bias, None where there is none, from
-        those at outputs and potentials (None: 0). What is kept begins with the outputs and the potentials, or None.
+        those at outputs and potentials (None: 0).
         """
 
 
@@ -98,14 +93,16 @@ def decay_of(inputs: Inputs) -> kernels.Decay:
     return kernels.Decay(*(c.detach().contiguous().numpy() for c in own))
 
 
+def in_order(shares: np.ndarray) -> np.ndarray:
+    """Add shares (N, ...) of a gradient, in double and in order."""
+    return shares.sum(axis=0, dtype=np.float64).astype(shares.dtype)
+
+
 def add_up(sums: np.ndarray) -> tuple[torch.Tensor | None, ...]:
-    """Add the samples' shares (N, 5, U) of the constants' gradients, in double and in order; five None where there
-    are none.
-    """
+    """Add the samples' shares (N, 5, U) of the constants' gradients; five None where there are none."""
     if not sums.shape[0]:
         return (None,) * 5
-    total = sums.sum(axis=0, dtype=np.float64).astype(sums.dtype)
-    return tuple(torch.from_numpy(total[k]) for k in range(5))
+    return tuple(torch.from_numpy(in_order(sums)))
 
 
 FORWARD_MODE = "neurons have no forward-mode derivatives; use backward(), torch.func.grad, vjp or jacrev"
@@ -163,11 +160,10 @@ class _Run(Compiled):
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensors) -> None:
         rule, _, _, mark, _, *constants = inputs
-        read = (output[k] if each else None for k, each in enumerate(rule.saved))
         ctx.mark_non_differentiable(*output[2:])
         ctx.set_materialize_grads(False)
         ctx.rule, ctx.count = rule, len(inputs)
-        ctx.save_for_backward(mark, *constants, *read, *output[2:])
+        ctx.save_for_backward(mark, *constants, *output[2:])
 
     @staticmethod
     def backward(

@@ -1,7 +1,6 @@
 """The two recurrences as values: what a neuron chooses, and how it runs compiled."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from firstspike.neurons.recurrence import (
     add_up,
     decay_of,
     empty,
+    in_order,
     numpy_type,
     rows_of,
 )
@@ -41,7 +41,6 @@ class LinearRule:
     spike: kernels.Spike
     lag: int = 0
     potential: bool = False
-    saved: ClassVar[tuple[bool, bool]] = (False, False)
 
     @property
     def fires(self) -> bool:
@@ -73,7 +72,7 @@ class LinearRule:
         """Return the gradients of x and the constants."""
         like = next(each for each in g if each is not None)
         sums, g_x = _sums(like, learn), _output(like, True)
-        trace = kernels.FilterTrace(*_rows(like, *kept))
+        trace = kernels.FilterTrace(*_rows(like, None, None, *kept))
         gradients = kernels.FilterGradients(*_rows(like, *g, g_x), sums)
         f = self._filter(inputs._replace(given=None, keys=None), g_x)
         kernels.filter_backward(f, trace, gradients, like.shape[0], torch.get_num_threads())
@@ -88,11 +87,6 @@ class ResetRule:
     feedback: int = kernels.NO_FEEDBACK
     potential: bool = False
 
-    @property
-    def saved(self) -> tuple[bool, bool]:
-        """Whether the way back reads the outputs and the potentials."""
-        return self.feedback == kernels.FEED_SPIKES, self.potential
-
     def _lif(self, inputs: Inputs, x: torch.Tensor) -> kernels.Lif:
         real = numpy_type(x.dtype)
         weight, bias = np.zeros((0, 0), real), np.zeros(0, real)
@@ -104,27 +98,26 @@ class ResetRule:
     def forward(self, inputs: Inputs, keep: bool, learn: bool) -> Outputs:
         """Return spikes and membranes after the reset, empty where not wanted, and what is kept."""
         x, learn = inputs.x, keep and learn
-        positive = self.feedback == kernels.FEED_RELU
-        out, membranes = _output(x, True), _output(x, self.potential or (keep and positive))
-        none = x.new_empty(0)
+        out, membranes = _output(x, True), _output(x, self.potential)
         u, gate, currents = (_output(x, each) for each in (keep, keep and self.reset.refractory > 0, learn))
         trace = kernels.ResetTrace(*_rows(x, out, membranes, u, gate, currents))
         kernels.reset_forward(self._lif(inputs, x), trace, x.shape[0], torch.get_num_threads())
-        own = (membranes, none) if self.potential else (none, membranes)
-        return out, own[0], (own[1], u, gate, currents)
+        return out, membranes, (u, gate, currents)
 
     def backward(self, inputs: Inputs, kept: Tensors, g: Tensors, learn: bool) -> Grads:
         """Return the gradients of x, the constants and, where there is feedback, its weights and bias."""
         like = next(each for each in g if each is not None)
         sums, g_x = _sums(like, learn), _output(like, True)
-        spikes, potential, membranes, *others = kept
-        membranes = potential if self.potential else membranes
-        trace = kernels.ResetTrace(*_rows(like, spikes, membranes, *others))
-        gradients = kernels.ResetGradients(*_rows(like, *g, g_x), sums)
+        trace = kernels.ResetTrace(*_rows(like, None, None, *kept))
+        weights = np.zeros(self._weights_of(like), numpy_type(like.dtype))
+        gradients = kernels.ResetGradients(*_rows(like, *g, g_x), sums, weights)
         f = self._lif(inputs, g_x)
         kernels.reset_backward(f, trace, gradients, like.shape[0], torch.get_num_threads())
         if self.feedback == kernels.NO_FEEDBACK:
             return g_x, *add_up(sums), None, None
-        fed = spikes if self.feedback == kernels.FEED_SPIKES else membranes.clamp(min=0)
-        g_weights = torch.bmm(g_x[:, 1:].transpose(1, 2), fed[:, :-1])  # one a sample: threads do not matter
-        return g_x, *add_up(sums), g_weights.sum(0), g_x.sum((0, 1))
+        total = torch.from_numpy(in_order(weights))
+        return g_x, *add_up(sums), total[:-1].T, total[-1]
+
+    def _weights_of(self, x: torch.Tensor) -> tuple[int, int, int]:
+        groups = -(-x.shape[0] // kernels.GROUP) if self.feedback != kernels.NO_FEEDBACK else 0
+        return groups, x.shape[2] + 1, x.shape[2]

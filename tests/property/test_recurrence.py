@@ -134,25 +134,33 @@ def test_wide_layers_cross_blocks_of_units(name, more):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7)
 
 
-TORCH_MAP = [n for n in MAKERS if n.startswith("ParaLIF") and ("recurrent" in n or "relu" in n)]
-
-
-@pytest.mark.parametrize("name", [n for n in MAKERS if n not in TORCH_MAP])
+@pytest.mark.parametrize("name", MAKERS)
 def test_threads_do_not_change_a_bit(name):
-    """Of the kernels, that is: matrix products (ParaLIF's feedback, gradients of feedback weights) are torch's."""
     size = (5, DRAWN + 9, 2 * UNITS + 3)
     neuron, x = make(name, size[2], torch.float32), 2 * current(size, 0, torch.float32)
-    r, before, results = current(size, 1, torch.float32), torch.get_num_threads(), []
-    ours = slice(0, -2) if getattr(neuron, "recurrent", None) is not None else slice(None)
+    r = current(size, 1, torch.float32)
+    for samples in (5, 1):
+        assert len(set(digests(neuron, x[:samples], r[:samples], (1, 2, 8)))) == 1
+
+
+@pytest.mark.parametrize("name", ["ParaLIF-D recurrent", "LIF recurrent"])
+def test_threads_do_not_change_a_bit_of_long_sums(name):
+    """Gradients of feedback weights are sums over all samples and steps."""
+    size = (1, 5003, 12)
+    neuron, x = make(name, size[2], torch.float32), 2 * current(size, 0, torch.float32)
+    assert len(set(digests(neuron, x, current(size, 1, torch.float32), (1, 2, 3, 8)))) == 1
+
+
+def digests(neuron, x, r, counts):
+    """Digests of a pass on so many threads each."""
+    before, results = torch.get_num_threads(), []
     try:
-        for threads in (1, 2, 8):
+        for threads in counts:
             torch.set_num_threads(threads)
-            for samples in (5, 1):
-                results.append(digest(*pass_through(neuron, x[:samples], r[:samples])[ours]))
+            results.append(digest(*pass_through(neuron, x, r)))
     finally:
         torch.set_num_threads(before)
-    assert results[0::2] == [results[0]] * 3
-    assert results[1::2] == [results[1]] * 3
+    return results
 
 
 @pytest.mark.parametrize("samples", [GROUP - 1, GROUP, 2 * GROUP + 4])
@@ -160,12 +168,8 @@ def test_threads_do_not_change_a_bit(name):
 def test_feedback_of_samples_that_go_together(name, samples):
     size = (samples, 40, 19)
     neuron, x, r = make(name, size[2]), 2 * current(size), current(size, 1)
-    fast, before = pass_through(neuron, x, r), torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        assert digest(*fast[:-2]) == digest(*pass_through(neuron, x, r)[:-2])
-    finally:
-        torch.set_num_threads(before)
+    fast = pass_through(neuron, x, r)
+    assert digests(neuron, x, r, (3,)) == [digest(*fast)]
     for own in (slice(0, 1), slice(samples - 1, samples)):
         for a, b in zip(fast[:2], pass_through(neuron, x[own], r[own])[:2], strict=True):
             assert torch.equal(a[own], b)
