@@ -132,7 +132,9 @@ class GradientTrainer(NetworkTrainer):
             raise UserError(
                 f"no preset {name!r} of {cls.name}; there are {', '.join(cls.presets()) or 'none'}"
             )
-        chosen = {**known, "dataset": cls.dataset, **cls.published.get(name, {}), **options}
+        changed = cls.published.get(name, {})
+        chosen = {**known, "dataset": cls.dataset, **changed, **options}
+        chosen["mirror"] |= changed.get("mirror", False)  # a flag of the command, which is false unless given
         check_numbers(chosen)
         if "layers" not in options and len(chosen.get("hidden_size", ())) > 1:
             chosen["layers"] = len(chosen["hidden_size"])

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import experiment
+from models import get_model
 from options import parse
 from tests.run.command import TRAIN, finish, history, same_run, start, the_run, typed
 from tests.run.test_refusals import refused
@@ -296,6 +297,13 @@ WRONG = [
 def test_what_command_and_network_both_default_to_is_recorded_as_before():
     assert parse([*SPSN])["mirror"] is False
     assert parse([*SPSN, "--data-augmentation", "--mirror"])["mirror"] is True
+
+
+def test_a_preset_mirrors_images_where_the_command_says_nothing():
+    options = parse(["--model", "fastsnn2022", "--preset", "larger-on-off"])
+    given = {name: options[name] for name in ("preset", "mirror")}
+    assert get_model("fastsnn2022").resolved(given)["mirror"] is True
+    assert get_model("fastsnn2022").resolved({**given, "preset": "wide"})["mirror"] is False
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
