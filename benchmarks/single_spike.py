@@ -104,6 +104,7 @@ SETTINGS = {
     "wide": WIDE,
     "wide, decay": replace(WIDE, weight_decay=0.3),
     "wide, on and off": replace(WIDE, weight_decay=0.3, on_off=True),
+    "wide, mirrored": replace(WIDE, falling=30, weight_decay=0.3, moved=(0.0, 0.0)),
     "wide, moved": replace(WIDE, falling=30, **MOVED),
     "convolutional": CONVOLUTIONAL,
     "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, moved=(0.0, 0.0)),

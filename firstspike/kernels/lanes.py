@@ -98,7 +98,7 @@ class Lanes:
 
     def _called(self, name: str, *others: "Lanes | float") -> "Lanes":
         own = [self.value, *(as_lanes(self.value.type, other) for other in others)]
-        return Lanes(self.builder, call_on_vectors(self.builder, name, self.value.type, own))
+        return Lanes(self.builder, _call(self.builder, name, self.value.type, own))
 
     def _other(self, number: float) -> "Lanes":
         return Lanes(self.builder, as_lanes(self.value.type, number))
@@ -112,7 +112,7 @@ def as_lanes(kind: ir.VectorType, number: Lanes | float) -> ir.Value:
     return number.value if isinstance(number, Lanes) else kind([float(number)] * kind.count)
 
 
-def call_on_vectors(builder: ir.IRBuilder, name: str, kind: ir.Type, arguments: list[ir.Value]) -> ir.Value:
+def _call(builder: ir.IRBuilder, name: str, kind: ir.Type, arguments: list[ir.Value]) -> ir.Value:
     """Call an LLVM intrinsic on a vector type, named after it: llvm.NAME.v16f32 (and .p0 where it takes a pointer)."""
     vector = next(a.type for a in arguments if isinstance(a.type, ir.VectorType) and a.type.element != _BIT)
     pointer = ".p0" if any(isinstance(a.type, ir.PointerType) for a in arguments) else ""
@@ -185,7 +185,8 @@ class _Loop:
             self.streams[name] = (array.data, start, stride)
             self.conditions[name] = builder.icmp_signed(">", array.nitems, INDEX(0))
             if name in names["writes"]:
-                self.past[name] = self._goes_past(array, start, stride)
+                picked = name in names["picked"]  # perhaps again, a few steps later
+                self.past[name] = _BIT(0) if picked else self._goes_past(array, start, stride)
 
     def emit(self) -> None:
         """All units: as many registers at once as go together; what is left in one masked go of as few as will do."""
@@ -304,16 +305,14 @@ class _Loop:
         if mask is None:
             return self.builder.load(pointer, align=self._align)
         nothing = as_lanes(self.kind, 0)
-        return call_on_vectors(
-            self.builder, "llvm.masked.load", self.kind, [pointer, _INT(self._align), mask, nothing]
-        )
+        return _call(self.builder, "llvm.masked.load", self.kind, [pointer, _INT(self._align), mask, nothing])
 
     def _store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
         if mask is None:
             self.builder.store(value, pointer, align=self._align)
         else:
             arguments = [value, pointer, _INT(self._align), mask]
-            call_on_vectors(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
+            _call(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
 
     @property
     def _align(self) -> int:

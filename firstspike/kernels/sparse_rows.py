@@ -13,30 +13,24 @@ from numba import types
 from numba.extending import intrinsic
 
 from firstspike.kernels import jit
-from firstspike.kernels.lanes import Unit, call_on_vectors, steps
+from firstspike.kernels.lanes import Unit, steps
 from firstspike.kernels.vector import LANE, LANES, data_of, lowest_one
 
 compiled = partial(jit.compiled, error_model="numpy")
 
 
 @intrinsic
-def _positive(typing_context: Any, data: Any, start: Any, lanes: Any) -> Any:
-    """Which of the numbers ``data[start : start + 32]`` are above 0, as the bits of a word; only those whose bit is set
-    in `lanes` are read.
-    """
+def _positive(typing_context: Any, data: Any, start: Any) -> Any:
+    """Which of the numbers ``data[start : start + 32]`` are above 0, as the bits of a word."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, start, lanes = arguments
-        kind = ir.VectorType(context.get_value_type(data_kind.dtype), LANES)
-        first = builder.gep(data_of(context, builder, data_kind, data), [start])
-        mask = builder.bitcast(lanes, ir.VectorType(ir.IntType(1), LANES))
-        own = [builder.bitcast(first, kind.as_pointer()), LANE(data_kind.dtype.bitwidth // 8), mask]
-        numbers = call_on_vectors(builder, "llvm.masked.load", kind, [*own, kind([0.0] * LANES)])
-        above = builder.fcmp_ordered(">", numbers, kind([0.0] * LANES))
-        return builder.bitcast(above, LANE)
+        real = signature.args[0].dtype
+        kind = ir.VectorType(context.get_value_type(real), LANES)
+        first = builder.gep(data_of(context, builder, signature.args[0], arguments[0]), [arguments[1]])
+        numbers = builder.load(builder.bitcast(first, kind.as_pointer()), align=real.bitwidth // 8)
+        return builder.bitcast(builder.fcmp_ordered(">", numbers, kind([0.0] * LANES)), LANE)
 
-    data_kind = data
-    return types.uint32(data, types.int64, types.uint32), emit
+    return types.uint32(data, types.int64), emit
 
 
 @compiled
@@ -44,11 +38,10 @@ def find_positive(
     data: np.ndarray, start: int, count: int, first: int, live: np.ndarray, by: np.ndarray, found: int
 ) -> int:
     """List what is above 0 of ``data[start : start + count]`` from place `found` on: its number, from `first`, and what
-    it is; return how many there are by then.
+    it is; return how many there are by then. Data goes on to a multiple of 32 numbers, with zeros.
     """
     for n in range(0, count, LANES):
-        left = min(LANES, count - n)
-        word = _positive(data, start + n, np.uint32(0xFFFFFFFF) >> np.uint32(LANES - left))
+        word = _positive(data, start + n)
         while word != 0:
             i = n + lowest_one(word)
             word &= word - np.uint32(1)

@@ -8,6 +8,7 @@ from numba import njit
 
 from firstspike.kernels.lanes import UNITS
 from firstspike.kernels.sparse_rows import add_rows, add_to_rows, find_positive
+from firstspike.kernels.vector import LANES
 
 
 @njit
@@ -36,7 +37,8 @@ def scattered(matrix, live, by, count, column, width, source):
 @given(start=st.integers(0, 40), count=st.integers(0, 150), some=st.floats(0, 1), seed=st.integers(0, 99))
 def test_what_is_above_zero_is_found_in_order(real, start, count, some, seed):
     draw = np.random.default_rng(seed)
-    data = (draw.normal(size=start + count) * (draw.random(start + count) < some)).astype(real)
+    data = np.zeros(start + -(-count // LANES) * LANES, real)
+    data[: start + count] = draw.normal(size=start + count) * (draw.random(start + count) < some)
     live, by = np.full(count + 3, -1), np.full(count + 3, np.nan, real)
     last = found(data, start, count, 1000, live, by, 2)
     (where,) = np.nonzero(data[start:] > 0)
