@@ -9,9 +9,11 @@ what is kept in its place, on the way back.
 """
 
 import argparse
+import math
 import resource
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,9 @@ import torch
 from benchmarks.machine import child, markdown, say, timed, write
 from firstspike.buffers import POOL
 from firstspike.neurons import LIF, PLIF, SPSN, Integrator, Neuron, ParaLIF, SingleSpike, TwinLIF
+
+Layer = Callable[[torch.Tensor], torch.Tensor]
+Steps = Callable[[torch.Tensor], Any]
 
 SHAPE = (128, 512, 128)
 TAUS = {"tau_mem": 2e-2, "tau_syn": 2e-2}
@@ -58,9 +63,7 @@ def neurons(units: int) -> dict[str, Neuron]:
     }
 
 
-def pass_of(
-    layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, g: torch.Tensor
-) -> Callable[[], None]:
+def pass_of(layer: Layer, x: torch.Tensor, g: torch.Tensor) -> Callable[[], None]:
     """A pass forward and backward that leaves nothing behind."""
 
     def run() -> None:
@@ -117,7 +120,7 @@ def peers() -> list[dict[str, Any]]:
     return rows
 
 
-def spikingjelly() -> Callable[[torch.Tensor], torch.Tensor]:
+def spikingjelly() -> Layer:
     """SpikingJelly's multi-step LIF."""
     from spikingjelly.activation_based import functional, neuron
 
@@ -130,44 +133,52 @@ def spikingjelly() -> Callable[[torch.Tensor], torch.Tensor]:
     return run
 
 
-def snntorch(steps: Callable[[torch.Tensor], Any]) -> Callable[[], Callable[[torch.Tensor], torch.Tensor]]:
+def stepped(steps: Steps, step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]]) -> Layer:
+    """A layer of a peer's cell, which gives a step's spikes and its state, None to begin with."""
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        state, spikes = None, []
+        for current in steps(x):
+            spike, state = step(current, state)
+            spikes.append(spike)
+        return torch.stack(spikes, 1)
+
+    return run
+
+
+def snntorch(steps: Steps) -> Layer:
     """SnnTorch's Leaky, fed step by step."""
+    import snntorch
 
-    def make() -> Callable[[torch.Tensor], torch.Tensor]:
-        import snntorch
-
-        layer = snntorch.Leaky(beta=0.9)
-
-        def run(x: torch.Tensor) -> torch.Tensor:
-            membrane, spikes = layer.init_leaky(), []
-            for current in steps(x):
-                spike, membrane = layer(current, membrane)
-                spikes.append(spike)
-            return torch.stack(spikes, 1)
-
-        return run
-
-    return make
+    layer = snntorch.Leaky(beta=0.9)
+    return stepped(steps, lambda x, membrane: layer(x, layer.init_leaky() if membrane is None else membrane))
 
 
-def norse(steps: Callable[[torch.Tensor], Any]) -> Callable[[], Callable[[torch.Tensor], torch.Tensor]]:
+def snntorch_recurrent(steps: Steps) -> Layer:
+    """SnnTorch's RLeaky with a matrix, fed step by step; its state is spikes and membranes."""
+    import snntorch
+
+    layer = snntorch.RLeaky(beta=0.9, linear_features=SHAPE[2])
+
+    def step(x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        spikes, membrane = layer(x, *(layer.init_rleaky() if state is None else state))
+        return spikes, (spikes, membrane)
+
+    return stepped(steps, step)
+
+
+def norse(steps: Steps) -> Layer:
     """Norse's LIF cell, fed step by step."""
+    from norse.torch import LIFCell
 
-    def make() -> Callable[[torch.Tensor], torch.Tensor]:
-        from norse.torch import LIFCell
+    return stepped(steps, LIFCell())
 
-        cell = LIFCell()
 
-        def run(x: torch.Tensor) -> torch.Tensor:
-            state, spikes = None, []
-            for current in steps(x):
-                spike, state = cell(current, state)
-                spikes.append(spike)
-            return torch.stack(spikes, 1)
+def norse_recurrent(steps: Steps) -> Layer:
+    """Norse's recurrent LIF cell, which multiplies its input by a matrix too, fed step by step."""
+    from norse.torch import LIFRecurrentCell
 
-        return run
-
-    return make
+    return stepped(steps, LIFRecurrentCell(SHAPE[2], SHAPE[2]))
 
 
 def unbound(x: torch.Tensor) -> Any:
@@ -180,12 +191,14 @@ def indexed(x: torch.Tensor) -> Any:
     return (x[:, t] for t in range(x.shape[1]))
 
 
-PEERS = {
+PEERS: dict[str, Callable[[], Layer]] = {
     "SpikingJelly LIF, multi-step": spikingjelly,
-    "snnTorch Leaky, unbound": snntorch(unbound),
-    "snnTorch Leaky, indexed": snntorch(indexed),
-    "Norse LIF, unbound": norse(unbound),
-    "Norse LIF, indexed": norse(indexed),
+    "snnTorch Leaky, unbound": partial(snntorch, unbound),
+    "snnTorch Leaky, indexed": partial(snntorch, indexed),
+    "snnTorch RLeaky, recurrent, unbound": partial(snntorch_recurrent, unbound),
+    "Norse LIF, unbound": partial(norse, unbound),
+    "Norse LIF, indexed": partial(norse, indexed),
+    "Norse LIF, recurrent, unbound": partial(norse_recurrent, unbound),
 }
 
 
@@ -222,17 +235,22 @@ def single(steps: int = 128) -> dict[str, float]:
     return {"steps": steps, "ms": spent, "products_ms": own, "ratio": spent / own, "peak_gb": peak}
 
 
+def recurrent(row: dict[str, Any]) -> bool:
+    """Whether a row is of a neuron, or of a peer, that feeds its spikes back."""
+    return "recurrent" in row["neuron"]
+
+
+def best_peer(rows: list[dict[str, Any]], feeds_back: bool) -> float:
+    """Milliseconds of the fastest peer with feedback, or without; nan where there is none."""
+    return min((row["ms"] for row in rows if recurrent(row) == feeds_back), default=math.nan)
+
+
 def table(results: dict[str, Any]) -> str:
     """All of it as Markdown."""
-    best_peer = min((row["ms"] for row in results["peers"]), default=None)
-    head = ["neuron, forward + backward", "ms", "copies", *(["best peer / ours"] if best_peer else [])]
+    best = {kind: best_peer(results["peers"], kind) for kind in (True, False)}
+    head = ["neuron, forward + backward", "ms", "copies", "best peer / ours"]
     rows = [
-        [
-            r["neuron"],
-            f"{r['ms']:.1f}",
-            f"{r['copies']:.1f}",
-            *([f"{best_peer / r['ms']:.1f}"] if best_peer else []),
-        ]
+        [r["neuron"], f"{r['ms']:.1f}", f"{r['copies']:.1f}", f"{best[recurrent(r)] / r['ms']:.1f}"]
         for r in results["ours"]
     ]
     text = markdown(head, rows)
