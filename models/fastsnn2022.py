@@ -4,8 +4,8 @@ Dense layers of them with skip connections, read out by the largest membrane; `-
 multi-spike twin LIF. `--convolutions 16 32` puts convolutions of 16 and 32 maps before them. The presets named `wide`,
 `convolutional` and `larger` are not the paper's: they learn in fewer steps, by a wider surrogate, and are read out at
 the last step. Nor is `recordings`: longer memories, and the mean of the readout. Those named `moved` shift and stretch
-training images. In those named `on-off` dark pixels spike as bright ones do, in a channel of their own, and training
-images are mirrored.
+training images. In those named `mirrored` or `on-off` they are mirrored; in the latter dark pixels spike as bright ones
+do, in a channel of their own.
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,7 @@ class FastSNN2022(FastTrainer):
         "shd": {"dataset": "shd", "time_steps": 500, "dt": 2.0, "epochs": 200, "lr": 1e-3},
         "wide": WIDE,
         "wide-decay": {**WIDE, **DECAY},
+        "wide-mirrored": {**WIDE, **DECAY, **MIRRORED, "epochs": 30},
         "wide-moved": {**WIDE, **MOVED, "epochs": 30},
         "convolutional": {**WIDE, **DECAY, **CONVOLUTIONAL, "dataset": "mnist"},
         "convolutional-on-off": {**WIDE, **DECAY, **CONVOLUTIONAL, **ON_OFF},
