@@ -9,7 +9,6 @@ what is kept in its place, on the way back.
 """
 
 import argparse
-import math
 import resource
 import sys
 from collections.abc import Callable
@@ -240,9 +239,14 @@ def recurrent(row: dict[str, Any]) -> bool:
     return "recurrent" in row["neuron"]
 
 
-def best_peer(rows: list[dict[str, Any]], feeds_back: bool) -> float:
-    """Milliseconds of the fastest peer with feedback, or without; nan where there is none."""
-    return min((row["ms"] for row in rows if recurrent(row) == feeds_back), default=math.nan)
+def best_peer(rows: list[dict[str, Any]], feeds_back: bool) -> float | None:
+    """Milliseconds of the fastest peer with feedback, or without; None where there is none."""
+    return min((row["ms"] for row in rows if recurrent(row) == feeds_back), default=None)
+
+
+def times(theirs: float | None, ours: float) -> str:
+    """How many times as long a peer takes."""
+    return "-" if theirs is None else f"{theirs / ours:.1f}"
 
 
 def table(results: dict[str, Any]) -> str:
@@ -250,7 +254,7 @@ def table(results: dict[str, Any]) -> str:
     best = {kind: best_peer(results["peers"], kind) for kind in (True, False)}
     head = ["neuron, forward + backward", "ms", "copies", "best peer / ours"]
     rows = [
-        [r["neuron"], f"{r['ms']:.1f}", f"{r['copies']:.1f}", f"{best[recurrent(r)] / r['ms']:.1f}"]
+        [r["neuron"], f"{r['ms']:.1f}", f"{r['copies']:.1f}", times(best[recurrent(r)], r["ms"])]
         for r in results["ours"]
     ]
     text = markdown(head, rows)
