@@ -134,7 +134,8 @@ class GradientTrainer(NetworkTrainer):
             )
         changed = cls.published.get(name, {})
         chosen = {**known, "dataset": cls.dataset, **changed, **options}
-        chosen["mirror"] |= changed.get("mirror", False)  # a flag of the command, which is false unless given
+        # a flag of the command, which is false unless given and cannot take back what a preset says
+        chosen["mirror"] |= changed.get("mirror", False) and chosen["data_augmentation"]
         check_numbers(chosen)
         if "layers" not in options and len(chosen.get("hidden_size", ())) > 1:
             chosen["layers"] = len(chosen["hidden_size"])

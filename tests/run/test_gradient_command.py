@@ -303,7 +303,8 @@ def test_a_preset_mirrors_images_where_the_command_says_nothing():
     options = parse(["--model", "fastsnn2022", "--preset", "larger-on-off"])
     given = {name: options[name] for name in ("preset", "mirror")}
     assert get_model("fastsnn2022").resolved(given)["mirror"] is True
-    assert get_model("fastsnn2022").resolved({**given, "preset": "wide"})["mirror"] is False
+    for more in ({"preset": "wide"}, {"data_augmentation": False}):
+        assert get_model("fastsnn2022").resolved({**given, **more})["mirror"] is False
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
