@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from firstspike.report.plots import COLOURS, INK, new_figure, tidy
 
 NAMED = 3  # classes of the readout that get a colour: those that come highest
+ABOVE = 16  # points, a title over the plot: the number of spikes lies between
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def rasters(samples: Sequence[Raster], class_names: Sequence[str]) -> Figure:
             tidy(axes, "", "", name)
         _lines(column[-1], sample, class_names)
         tidy(column[-1], "", "step", "readout")
-        column[0].set_title(sample.title, loc="left", fontsize=11, color=INK)
+        column[0].set_title(sample.title, loc="left", fontsize=11, color=INK, pad=ABOVE)
     return figure
 
 
