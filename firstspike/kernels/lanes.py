@@ -22,6 +22,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from firstspike.kernels.registers import BIT, WORD, Lanes, Register, Words, as_lanes, call
 from firstspike.kernels.vector import INDEX, data_of
 
 UNITS = 256
@@ -35,110 +36,27 @@ PAST_CACHES = 1 << 24
 """Bytes from which on an array is written past the caches, where its rows begin with registers: it would not fit them,
 and a row that is written through them is read first."""
 
-_BIT, _INT = ir.IntType(1), ir.IntType(32)
-
-
-class Lanes:
-    """A register of numbers, or of truths, with Python's operators; what meets it may be a plain number."""
-
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
-        self.builder, self.value = builder, value
-
-    def __add__(self, other: "Lanes | float") -> "Lanes":
-        return self._with(self.builder.fadd, other)
-
-    def __sub__(self, other: "Lanes | float") -> "Lanes":
-        return self._with(self.builder.fsub, other)
-
-    def __mul__(self, other: "Lanes | float") -> "Lanes":
-        return self._with(self.builder.fmul, other)
-
-    def __truediv__(self, other: "Lanes | float") -> "Lanes":
-        return self._with(self.builder.fdiv, other)
-
-    def __radd__(self, other: float) -> "Lanes":
-        return self + other
-
-    def __rsub__(self, other: float) -> "Lanes":
-        return self._other(other) - self
-
-    def __rmul__(self, other: float) -> "Lanes":
-        return self * other
-
-    def __rtruediv__(self, other: float) -> "Lanes":
-        return self._other(other) / self
-
-    def __gt__(self, other: "Lanes | float") -> "Lanes":
-        return self._with(lambda a, b: self.builder.fcmp_ordered(">", a, b), other)
-
-    def __lt__(self, other: "Lanes | float") -> "Lanes":
-        return self._with(lambda a, b: self.builder.fcmp_ordered("<", a, b), other)
-
-    def __neg__(self) -> "Lanes":
-        return Lanes(self.builder, self.builder.fneg(self.value))
-
-    def __abs__(self) -> "Lanes":
-        return self._called("llvm.fabs")
-
-    def __floor__(self) -> "Lanes":
-        return self._called("llvm.floor")
-
-    def fused(self, by: "Lanes | float", plus: "Lanes | float") -> "Lanes":
-        """This times `by` and `plus`, rounded once."""
-        return self._called("llvm.fma", by, plus)
-
-    def two_to(self) -> "Lanes":
-        """2 to the power of whole numbers: their exponent bits, shifted into place."""
-        kind, single = self.value.type, isinstance(self.value.type.element, ir.FloatType)
-        whole, shift, bias = (_INT, 23, 127) if single else (INDEX, 52, 1023)
-        vector = ir.VectorType(whole, kind.count)
-        exponent = self.builder.add(self.builder.fptosi(self.value, vector), vector([bias] * kind.count))
-        bits = self.builder.shl(exponent, vector([shift] * kind.count))
-        return Lanes(self.builder, self.builder.bitcast(bits, kind))
-
-    def _called(self, name: str, *others: "Lanes | float") -> "Lanes":
-        own = [self.value, *(as_lanes(self.value.type, other) for other in others)]
-        return Lanes(self.builder, _call(self.builder, name, self.value.type, own))
-
-    def _other(self, number: float) -> "Lanes":
-        return Lanes(self.builder, as_lanes(self.value.type, number))
-
-    def _with(self, operation: Callable, other: "Lanes | float") -> "Lanes":
-        return Lanes(self.builder, operation(self.value, as_lanes(self.value.type, other)))
-
-
-def as_lanes(kind: ir.VectorType, number: Lanes | float) -> ir.Value:
-    """A register's value, or a plain number in all lanes."""
-    return number.value if isinstance(number, Lanes) else kind([float(number)] * kind.count)
-
-
-def _call(builder: ir.IRBuilder, name: str, kind: ir.Type, arguments: list[ir.Value]) -> ir.Value:
-    """Call an LLVM intrinsic on a vector type, named after it: llvm.NAME.v16f32 (and .p0 where it takes a pointer)."""
-    vector = next(a.type for a in arguments if isinstance(a.type, ir.VectorType) and a.type.element != _BIT)
-    pointer = ".p0" if any(isinstance(a.type, ir.PointerType) for a in arguments) else ""
-    width = 32 if isinstance(vector.element, ir.FloatType) else 64
-    function = ir.FunctionType(kind, [a.type for a in arguments])
-    full = f"{name}.v{vector.count}f{width}{pointer}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, full), arguments)
-
 
 class Unit:
     """The names of a step: constants, state, what is read and written, and numbers that are the same for all units."""
 
     def __init__(self, loop: "_Loop", kind: ir.VectorType) -> None:
-        self.__dict__.update(_loop=loop, _kind=kind, _slots={})
+        self.__dict__.update(_loop=loop, kind=kind, _slots={})
 
-    def __getattr__(self, name: str) -> Lanes:
-        return Lanes(self._loop.builder, self._loop.builder.load(self._slots[name]))
+    def __getattr__(self, name: str) -> Any:
+        value = self._loop.builder.load(self._slots[name])
+        words = isinstance(value.type.element, ir.IntType)
+        return Words(self._loop.builder, value) if words else Lanes(self._loop.builder, value)
 
-    def __setattr__(self, name: str, number: Lanes | float) -> None:
+    def __setattr__(self, name: str, number: Register | float) -> None:
+        value = as_lanes(self.kind, number)
         if name not in self._slots:
-            self._slots[name] = cgutils.alloca_once(self._loop.builder, self._kind)
-        self._loop.builder.store(as_lanes(self._kind, number), self._slots[name])
+            self._slots[name] = cgutils.alloca_once(self._loop.builder, value.type)
+        self._loop.builder.store(value, self._slots[name])
 
     def where(self, truths: Lanes, yes: Lanes | float, no: Lanes | float) -> Lanes:
         """`yes` in the lanes that hold true, else `no`."""
-        both = [as_lanes(self._kind, each) for each in (yes, no)]
+        both = [as_lanes(self.kind, each) for each in (yes, no)]
         return Lanes(self._loop.builder, self._loop.builder.select(truths.value, *both))
 
     @contextmanager
@@ -158,12 +76,13 @@ class _Loop:
         self,
         step: Step,
         names: dict[str, list[str]],
+        backwards: bool,
         context: Any,
         builder: ir.IRBuilder,
         kinds: Any,
         given: Any,
     ) -> None:
-        self.step, self.names, self.builder = step, names, builder
+        self.step, self.names, self.builder, self.backwards = step, names, builder, backwards
         constants, state, numbers, arrays, starts, strides, self.units, self.count = given
         real = kinds[0].dtype
         self.kind = ir.VectorType(context.get_value_type(real), REGISTER // (real.bitwidth // 8))
@@ -186,7 +105,7 @@ class _Loop:
             self.conditions[name] = builder.icmp_signed(">", array.nitems, INDEX(0))
             if name in names["writes"]:
                 picked = name in names["picked"]  # perhaps again, a few steps later
-                self.past[name] = _BIT(0) if picked else self._goes_past(array, start, stride)
+                self.past[name] = BIT(0) if picked else self._goes_past(array, start, stride)
 
     def emit(self) -> None:
         """All units: as many registers at once as go together; what is left in one masked go of as few as will do."""
@@ -200,12 +119,12 @@ class _Loop:
             fits = builder.icmp_signed("<=", left, INDEX(registers * width))
             with builder.if_then(builder.and_(more, fits)):
                 self._masked(whole, registers)
-        with builder.if_then(functools.reduce(builder.or_, self.past.values(), _BIT(0))):
+        with builder.if_then(functools.reduce(builder.or_, self.past.values(), BIT(0))):
             builder.fence("seq_cst")  # stores past the caches are in nobody else's order
 
     def _masked(self, first: ir.Value, registers: int) -> None:
         """The units that are left from `first` on, at most so many registers of them."""
-        left = self._everywhere(self.builder.trunc(self.builder.sub(self.units, first), _INT))
+        left = self._everywhere(self.builder.trunc(self.builder.sub(self.units, first), WORD))
         width = self.kind.count
         lanes = [left.type([r * width + lane for lane in range(width)]) for r in range(registers)]
         masks = [self.builder.icmp_signed("<", register, left) for register in lanes]
@@ -228,10 +147,11 @@ class _Loop:
             for name, by in self.picks.items():
                 rows[name] = self._row(name, self.builder.load(rows[by]))
             spread = {name: self._everywhere(self.builder.load(rows[name])) for name in self.names["spread"]}
-            for first, unit, mask in zip(firsts, units, masks, strict=True):
+            registers = list(zip(firsts, units, masks, strict=True))
+            for first, unit, mask in reversed(registers) if self.backwards else registers:
                 at = {name: self._register(row, first) for name, row in rows.items()}
-                for name, number in spread.items():
-                    setattr(unit, name, Lanes(self.builder, number))
+                for name, value in spread.items():
+                    setattr(unit, name, Register(self.builder, value))
                 self._read(unit, at, mask)
                 self.step(unit)
                 self._write(unit, at, mask)
@@ -254,6 +174,8 @@ class _Loop:
             setattr(unit, name, Lanes(self.builder, number))
         for name in self.names["writes"]:
             setattr(unit, name, 0)
+        start = self._everywhere(self.builder.trunc(first, WORD))
+        unit.place = Words(self.builder, self.builder.add(start, start.type(list(range(self.kind.count)))))
         return unit
 
     def _read(self, unit: Unit, at: dict[str, ir.Value], mask: ir.Value | None) -> None:
@@ -276,18 +198,18 @@ class _Loop:
                 with self.builder.if_else(self.past[name]) as (past, through):
                     with past:
                         store = self.builder.store(value, at[name], align=REGISTER)
-                        store.set_metadata("nontemporal", self.builder.module.add_metadata([_INT(1)]))
+                        store.set_metadata("nontemporal", self.builder.module.add_metadata([WORD(1)]))
                     with through:
                         self._store(value, at[name], None)
 
     def _call_for(self, address: ir.Value, stride: ir.Value) -> None:
         """Call what is AHEAD of an address into the cache."""
         byte = ir.IntType(8).as_pointer()
-        hint = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        hint = ir.FunctionType(ir.VoidType(), [byte, WORD, WORD, WORD])
         prefetch = cgutils.get_or_insert_function(self.builder.module, hint, "llvm.prefetch.p0")
         number = self.builder.bitcast(address, self.kind.element.as_pointer())
         later = self.builder.gep(number, [self.builder.mul(stride, INDEX(AHEAD))])
-        self.builder.call(prefetch, [self.builder.bitcast(later, byte), _INT(0), _INT(3), _INT(1)])
+        self.builder.call(prefetch, [self.builder.bitcast(later, byte), WORD(0), WORD(3), WORD(1)])
 
     def _packed(self, packed: ir.Value, k: int, first: ir.Value) -> ir.Value:
         return self._register(packed, self.builder.add(first, INDEX(k * UNITS)))
@@ -297,22 +219,22 @@ class _Loop:
 
     def _everywhere(self, number: ir.Value) -> ir.Value:
         vector = ir.VectorType(number.type, self.kind.count)
-        one = self.builder.insert_element(vector(ir.Undefined), number, _INT(0))
-        first = ir.VectorType(_INT, vector.count)([0] * vector.count)
+        one = self.builder.insert_element(vector(ir.Undefined), number, WORD(0))
+        first = ir.VectorType(WORD, vector.count)([0] * vector.count)
         return self.builder.shuffle_vector(one, vector(ir.Undefined), first)
 
     def _load(self, pointer: ir.Value, mask: ir.Value | None) -> ir.Value:
         if mask is None:
             return self.builder.load(pointer, align=self._align)
         nothing = as_lanes(self.kind, 0)
-        return _call(self.builder, "llvm.masked.load", self.kind, [pointer, _INT(self._align), mask, nothing])
+        return call(self.builder, "llvm.masked.load", self.kind, [pointer, WORD(self._align), mask, nothing])
 
     def _store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
         if mask is None:
             self.builder.store(value, pointer, align=self._align)
         else:
-            arguments = [value, pointer, _INT(self._align), mask]
-            _call(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
+            arguments = [value, pointer, WORD(self._align), mask]
+            call(self.builder, "llvm.masked.store", ir.VoidType(), arguments)
 
     @property
     def _align(self) -> int:
@@ -330,17 +252,20 @@ def steps(
     writes: str = "",
     rows: str = "",
     picked: str = "",
+    backwards: bool = False,
 ) -> Callable[[Step], Any]:
     """Decorator: a function of one step becomes compiled code over units and steps, called in compiled code as
 
         f(constants, state, numbers, arrays, starts, strides, units, count)
 
     Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
-    there. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread` (one number for
-    all units), `writes`, `rows`; step i of unit j lies at start + i * stride + j. What is `picked` of them lies at
-    start + r * stride + j instead, r being step i of the int64 array `rows`. An array of no elements reads as 0 and is
-    not written. Of what is read, `ahead` names what is called into the cache some steps before. Nothing is checked: the
-    caller owns the bounds.
+    there; `place` is j. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread`
+    (one number, or word of 32 bits, for all units), `writes`, `rows`; step i of unit j lies at start + i * stride + j.
+    What is `picked` of them lies at start + r * stride + j instead, r being step i of the int64 array `rows`. An array
+    of no elements reads as 0 and is not written, but one that is `spread` is read whatever it holds. Of what is read,
+    `ahead` names what is called into the cache some steps before. Where steps go `backwards` through memory, the
+    registers of a step do too: the processor then sees one stream and calls for more of it by itself. Nothing is
+    checked: the caller owns the bounds.
     """
     given = {"constants": constants, "state": state, "numbers": numbers}
     given |= {
@@ -356,7 +281,7 @@ def steps(
     def made(step: Step) -> Any:
         def typed(typing_context: Any, c: Any, s: Any, n: Any, a: Any, b: Any, d: Any, u: Any, k: Any) -> Any:
             def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                _Loop(step, names, context, builder, signature.args, arguments).emit()
+                _Loop(step, names, backwards, context, builder, signature.args, arguments).emit()
                 return context.get_dummy_value()
 
             return types.void(c, s, n, a, b, d, types.int64, types.int64), emit

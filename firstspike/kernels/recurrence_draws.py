@@ -6,13 +6,13 @@ generators, Salmon et al. 2011). The draw keeps 23 bits, (k + 1/2) / 2^23: the s
 precision, never 0 or 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-from firstspike.kernels.recurrence_rows import Rows, compiled, offset, read_block
+from firstspike.kernels.lanes import Unit, steps
+from firstspike.kernels.recurrence_rows import Rows, compiled
+from firstspike.kernels.registers import Lanes, Words
 
 _U32, _U64 = np.uint32, np.uint64
 GOLDEN, MIX1, MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -29,6 +29,12 @@ class Noise(NamedTuple):
 
 
 @compiled
+def keyed(noise: Noise) -> bool:
+    """Whether draws come from keys."""
+    return noise.keys.size > 0 and noise.given.data.size == 0
+
+
+@compiled
 def mix64(z: np.uint64) -> np.uint64:
     """Stir 64 bits (the finaliser of SplitMix64)."""
     z = (z ^ (z >> _U64(30))) * _U64(MIX1)
@@ -36,43 +42,36 @@ def mix64(z: np.uint64) -> np.uint64:
     return z ^ (z >> _U64(31))
 
 
-@intrinsic
-def _stir(typing_context: Any, unit: Any, low: Any, high: Any) -> tuple:
-    """Return 23 bits for a unit from both halves of its row's key, in 32 bits: numba's own arithmetic takes 64."""
+def uniform(unit: Unit) -> Lanes:
+    """A unit's draw, from its place and both halves of its row's key."""
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        unit, low, high = arguments
+    def fold(h: Words, bits: int) -> Words:
+        return h ^ (h >> bits)
 
-        def fold(h: Any, bits: int) -> Any:
-            return builder.xor(h, builder.lshr(h, h.type(bits)))
+    h = fold(unit.place * UNIT + unit.low, 16) * ROUND1 ^ unit.high
+    h = fold(fold(h, 15) * ROUND2, 15) >> 9
+    return h.as_numbers(unit.kind).fused(2.0**-23, 2.0**-24)
 
-        h = builder.add(builder.mul(unit, unit.type(UNIT)), low)
-        h = builder.xor(builder.mul(fold(h, 16), unit.type(ROUND1)), high)
-        h = builder.mul(fold(h, 15), unit.type(ROUND2))
-        return builder.lshr(fold(h, 15), unit.type(9))
 
-    return types.int32(types.uint32, types.uint32, types.uint32), emit
+@steps(constants="", state="", spread="low high", writes="drawn")
+def _draw(unit: Unit) -> None:
+    unit.drawn = uniform(unit)
 
 
 @compiled
-def uniforms(key: np.uint64, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
-    """Fill a block with the draws of steps t0.. and units n0.. of the sample with this key."""
-    real = out.dtype.type
-    scale, half = real(2.0**-23), real(0.5)
-    units = np.empty(out.shape[1], _U32)
-    for j in range(units.size):
-        units[j] = _U32(n0 + j)
-    for i in range(steps):
-        row = mix64(key + _U64(t0 + i + 1) * _U64(GOLDEN))
-        low, high = _U32(row), _U32(row >> _U64(32))
-        for j in range(out.shape[1]):
-            out[i, j] = (real(_stir(units[j], low, high)) + half) * scale
+def row_keys(key: np.uint64, n0: int, low: np.ndarray, high: np.ndarray) -> None:
+    """Set both halves of the keys of rows 0, 1, .. of a sample, as units from n0 on add their places to the lower."""
+    first = _U32(n0 * UNIT)
+    for t in range(low.size):
+        row = mix64(key + _U64(t + 1) * _U64(GOLDEN))
+        low[t], high[t] = _U32(row) + first, _U32(row >> _U64(32))
 
 
 @compiled
-def draw(noise: Noise, b: int, t0: int, steps: int, n0: int, out: np.ndarray) -> None:
-    """Fill a block with uniforms: the given ones, else those of the sample's key."""
-    if noise.given.data.size:
-        read_block(noise.given, offset(noise.given, b, t0, n0), steps, out)
-    else:
-        uniforms(noise.keys[b], t0, steps, n0, out)
+def uniforms(key: np.uint64, out: np.ndarray) -> None:
+    """Fill (T, U) with the draws of a sample's first steps and units."""
+    rows, units = out.shape
+    low, high = np.empty(rows, _U32), np.empty(rows, _U32)
+    row_keys(key, 0, low, high)
+    none = np.empty(0, out.dtype)
+    _draw(none, none, (), (low, high, out.reshape(-1)), (0, 0, 0), (1, 1, units), units, rows)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from firstspike.kernels.lanes import UNITS, Unit, steps
-from firstspike.kernels.recurrence_draws import Noise, draw
+from firstspike.kernels.recurrence_draws import Noise, keyed, row_keys, uniform
 from firstspike.kernels.recurrence_rows import (
     PACKED,
     Decay,
@@ -24,9 +24,7 @@ from firstspike.kernels.recurrence_rows import (
     unpack_sums,
 )
 from firstspike.kernels.recurrence_spikes import (
-    BERNOULLI,
     DELTA,
-    GUMBEL,
     MODE,
     Spike,
     fire,
@@ -40,9 +38,6 @@ SILENT, STATE = 2 * UNITS, 4 * UNITS
 
 SUMS = 5 * UNITS
 """Where the constants' gradients begin in the packed array of what is carried back."""
-
-DRAWN = 64
-"""Steps for which uniforms are drawn at once."""
 
 
 class Filter(NamedTuple):
@@ -78,28 +73,32 @@ class FilterGradients(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Working memory for units n0..n1-1: packed constants and state, or what is carried back; uniforms of some
-    steps.
+    """Working memory for units n0..n1-1: packed constants and state, or what is carried back; both halves of every
+    step's key, or of one that is not read.
     """
 
     n0: int
     n1: int
     constants: np.ndarray
     state: np.ndarray
-    draws: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 @steps(
     constants="alpha beta gain theta",
     state="current membrane silent number",
-    numbers=MODE,
+    numbers=f"{MODE} keyed",
     reads="x draw",
     ahead="x",
+    spread="low high",
     writes="spikes potential read v a",
 )
 def _integrate(unit: Unit) -> None:
     """One step of the filter and its spike function."""
     before = unit.number
+    with unit.when("keyed"):
+        unit.draw = uniform(unit)
     unit.current = unit.alpha * unit.current + unit.x
     unit.membrane = unit.beta * unit.membrane + unit.gain * unit.current
     normalise(unit, unit.membrane)
@@ -114,6 +113,7 @@ def _integrate(unit: Unit) -> None:
     reads="out potential read read_before a v",
     ahead="out potential read a v",
     writes="x",
+    backwards=True,
 )
 def _retreat(unit: Unit) -> None:
     """One step back, from gradients at outputs and potentials: l = g + beta l[t+1] at v, q = gain l + alpha q[t+1] at
@@ -123,49 +123,47 @@ def _retreat(unit: Unit) -> None:
     with unit.when("out"):
         unfire(unit)
     with unit.when("a"):
-        unit.d_alpha = unit.d_alpha + unit.current * unit.a
-        unit.d_beta = unit.d_beta + unit.membrane * unit.v
-    unit.membrane = unit.potential + unit.back + unit.beta * unit.membrane
-    unit.current = unit.gain * unit.membrane + unit.alpha * unit.current
+        unit.d_alpha = unit.current.fused(unit.a, unit.d_alpha)
+        unit.d_beta = unit.membrane.fused(unit.v, unit.d_beta)
+    unit.membrane = unit.beta.fused(unit.membrane, unit.potential + unit.back)
+    unit.current = unit.gain.fused(unit.membrane, unit.alpha * unit.current)
     unit.x = unit.current
     with unit.when("a"):
-        unit.d_gain = unit.d_gain + unit.membrane * unit.a
+        unit.d_gain = unit.membrane.fused(unit.a, unit.d_gain)
         unit.d_theta = unit.d_theta - unit.at_z
 
 
 @compiled
 def _advance(w: Work, f: Filter, to: FilterTrace, b: int, t: int, count: int) -> None:
     """Run some steps of a sample and write its trace. Before the lag is over there is no input."""
-    units, n = w.n1 - w.n0, w.n0
-    x = f.x.data if t >= f.lag else w.draws[:0]
-    arrays = (x, w.draws, to.out.data, to.potential.data, to.read.data, to.v.data, to.a.data)
-    inputs = (offset(f.x, b, t - f.lag, n), t % DRAWN * units)
+    n, given, next_key = w.n0, f.noise.given, 1 if keyed(f.noise) else 0
+    x = f.x.data if t >= f.lag else f.x.data[:0]
+    written = (to.out.data, to.potential.data, to.read.data, to.v.data, to.a.data)
+    arrays = (x, given.data, w.low, w.high, *written)
+    inputs = (offset(f.x, b, t - f.lag, n), offset(given, b, t, n), t * next_key, t * next_key)
     outputs = (offset(to.out, b, t, n), offset(to.potential, b, t, n), offset(to.read, b, t, n))
     starts = (*inputs, *outputs, offset(to.v, b, t, n), offset(to.a, b, t, n))
-    strides = (f.x.step, units, to.out.step, to.potential.step, to.read.step, to.v.step, to.a.step)
-    _integrate(w.constants, w.state, mode_of(f.spike), arrays, starts, strides, units, count)
+    strides = (f.x.step, given.step, next_key, next_key, to.out.step, to.potential.step, to.read.step)
+    strides, numbers = (*strides, to.v.step, to.a.step), (*mode_of(f.spike), 1.0 * next_key)
+    _integrate(w.constants, w.state, numbers, arrays, starts, strides, w.n1 - n, count)
 
 
 @compiled
 def forward(f: Filter, to: FilterTrace, part: Part) -> None:
     """Filter, fire, and write what is wanted of the trace."""
-    real, random = f.decay.alpha.dtype, f.spike.kind == BERNOULLI or f.spike.kind == GUMBEL
+    real, rows = f.decay.alpha.dtype, f.length if keyed(f.noise) else 1
+    low, high = np.empty(rows, np.uint32), np.empty(rows, np.uint32)
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
-        draws = np.empty((DRAWN, n1 - n0 if random else 0), real)
-        w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(STATE, real), draws.reshape(-1))
+        w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(STATE, real), low, high)
         for b in range(part.b0, part.b1):
             w.state[:] = 0
             w.state[SILENT : SILENT + UNITS] = 1
-            silent, span = min(f.lag, f.length), DRAWN if random else max(f.length, 1)
-            for t0 in range(0, f.length, span):
-                end = min(t0 + span, f.length)
-                if random:
-                    draw(f.noise, b, t0, end - t0, n0, draws)
-                if t0 < silent:
-                    _advance(w, f, to, b, t0, silent - t0)
-                first = max(t0, silent)
-                _advance(w, f, to, b, first, end - first)
+            if keyed(f.noise):
+                row_keys(f.noise.keys[b], n0, low, high)
+            silent = min(f.lag, f.length)
+            _advance(w, f, to, b, 0, silent)
+            _advance(w, f, to, b, silent, f.length - silent)
 
 
 @compiled
@@ -175,7 +173,7 @@ def _descend(
     """Run some steps of a sample backwards down to step `first`; before step 0 nothing is read, and what goes to steps
     before it is dropped.
     """
-    t, n0, none = first + count - 1, w.n0, w.draws[:0]
+    t, n0, none = first + count - 1, w.n0, w.state[:0]
     x, before = g.x.data if first >= f.lag else none, kept.read.data if first > 0 else none
     arrays = (g.out.data, g.potential.data, kept.read.data, before, kept.a.data, kept.v.data, x)
     starts = (offset(g.out, b, t, n0), offset(g.potential, b, t, n0), offset(kept.read, b, t, n0))
@@ -190,10 +188,11 @@ def _descend(
 def backward(f: Filter, kept: FilterTrace, g: FilterGradients, part: Part) -> None:
     """Run the recurrence backwards: gradients of x and, where sums are given, of the units' constants."""
     real, learn = f.decay.alpha.dtype, g.sums.shape[0] > 0
+    nobody = np.empty(0, np.uint32)
     alone = 1 if f.lag > 0 or f.spike.kind == DELTA else 0  # steps that something is missing for
     for n0 in range(part.n0, part.n1, UNITS):
         n1 = min(n0 + UNITS, part.n1)
-        w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, real), np.empty(0, real))
+        w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, real), nobody, nobody)
         for b in range(part.b0, part.b1):
             w.state[:] = 0
             if f.length > alone:

@@ -30,21 +30,21 @@ def retreat(unit: Unit) -> None:
     At z = u - theta: the slope times (g_s, less g_m (u - m) of the reset if attached); at u: that and g_m past the
     reset.
     """
-    at_m, z = unit.beta * unit.at_u + unit.at_membranes, unit.u - unit.theta
+    at_m, z = unit.beta.fused(unit.at_u, unit.at_membranes), unit.u - unit.theta
     d, fired = abs(z), z > 0
     with unit.when("syn"):
-        unit.d_alpha = unit.d_alpha + unit.at_x * unit.syn
-        unit.d_beta = unit.d_beta + unit.at_u * unit.where(fired, unit.keep * unit.u - unit.drop, unit.u)
-    at_s = unit.at_spikes - unit.attach * at_m * (unit.lost * unit.u + unit.drop)
-    at_z = at_s * (unit.peak / (d * (d * unit.square + unit.linear) + 1))
+        unit.d_alpha = unit.at_x.fused(unit.syn, unit.d_alpha)
+        unit.d_beta = unit.at_u.fused(unit.where(fired, unit.keep * unit.u - unit.drop, unit.u), unit.d_beta)
+    at_s = (-unit.attach * at_m).fused(unit.lost.fused(unit.u, unit.drop), unit.at_spikes)
+    at_z = at_s * (unit.peak / d.fused(d.fused(unit.square, unit.linear), 1))
     unit.at_u = at_z + unit.where(fired, unit.keep * at_m, at_m)
     unit.driven = unit.at_u
     with unit.when("gate"):
         unit.driven = unit.gate * unit.at_u
-    unit.at_x = unit.gain * unit.driven + unit.alpha * unit.at_x
+    unit.at_x = unit.gain.fused(unit.driven, unit.alpha * unit.at_x)
     unit.x = unit.at_x
     with unit.when("syn"):
-        unit.d_gain = unit.d_gain + unit.driven * unit.syn
+        unit.d_gain = unit.driven.fused(unit.syn, unit.d_gain)
         unit.d_theta = unit.d_theta - at_z
         unit.d_drop = unit.d_drop - unit.where(fired, at_m, 0)
 
@@ -56,6 +56,7 @@ _retreat = steps(
     reads="u gate at_spikes at_membranes syn",
     ahead="u gate at_spikes at_membranes syn",
     writes="x",
+    backwards=True,
 )(retreat)
 
 

@@ -98,20 +98,6 @@ def offset(source: Rows, b: int, t: int, n: int) -> int:
     return b * source.sample + t * source.step + n
 
 
-@compiled
-def read_block(source: Rows, start: int, steps: int, block: np.ndarray) -> None:
-    """Copy `steps` rows from `start` into a scratch block; rows that hold nothing read as 0."""
-    units = np.uint64(block.shape[1])
-    for i in range(steps):
-        row = np.uint64(start + i * source.step)
-        if source.data.size:
-            for j in range(units):
-                block[i, j] = source.data[row + j]
-        else:
-            for j in range(units):
-                block[i, j] = 0
-
-
 def parts(samples: int, units: int, threads: int, together: int = 1) -> Iterator[Part]:
     """Cut the work into tasks: by samples first, by unit blocks too where there are few of them.
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from firstspike.kernels.lanes import Lanes, Unit
+from firstspike.kernels.lanes import Unit
 from firstspike.kernels.recurrence_rows import compiled
+from firstspike.kernels.registers import Lanes
 
 IDENTITY, SIGMOID, TANH, RELU_TANH, SILENCE = range(5)
 POTENTIAL, RELU, THRESHOLD, DELTA, BERNOULLI, GUMBEL, FIRST = range(7)
@@ -76,12 +77,12 @@ def split_exp(unit: Unit, x: Lanes) -> tuple[Lanes, Lanes]:
     low, high, terms = (-87.0, 88.0, 8) if single else (-708.0, 709.0, 14)
     x = unit.where(x > low, x, low)
     x = unit.where(x > high, high, x)
-    k = math.floor(x * _LOG2E + 0.5)
+    k, power = x.nearest(_LOG2E)
     r = (-k).fused(_LN2_LOW, (-k).fused(_LN2_HIGH, x))
     tail = r.fused(1 / math.factorial(terms - 1), 1 / math.factorial(terms - 2))
     for n in range(terms - 3, 1, -1):
         tail = r.fused(tail, 1 / math.factorial(n))
-    return k.two_to(), (r * r).fused(tail, r)
+    return power, (r * r).fused(tail, r)
 
 
 def normalise(unit: Unit, v: Lanes) -> None:
@@ -94,11 +95,11 @@ def normalise(unit: Unit, v: Lanes) -> None:
         with unit.when("tanh"):
             unit.exponent = -2 * abs(v)
         s, q = split_exp(unit, unit.exponent)
-        unit.number = s + s * q
+        unit.number = q.fused(s, s)
         with unit.when("sigmoid"):
-            unit.number = 1 / (1 + s + s * q)
+            unit.number = 1 / q.fused(s, 1 + s)
         with unit.when("tanh"):
-            m = s * q + (s - 1)  # expm1(-2|v|), exact near zero
+            m = q.fused(s, s - 1)  # expm1(-2|v|), exact near zero
             t = -m / (m + 2)
             unit.number = unit.where(v > 0, t, (unit.rectified - 1) * t)
 
@@ -145,7 +146,7 @@ def unfire(unit: Unit) -> None:
             unit.total = unit.where(still, unit.total + unit.after, 0)
             unit.back, unit.distance = unit.total, unit.where(still, unit.distance, 0)
         z = unit.distance
-        unit.at_z = unit.back * unit.peak / (z * (z * unit.square + unit.linear) + 1)
+        unit.at_z = unit.back * unit.peak / z.fused(z.fused(unit.square, unit.linear), 1)
         unit.back, unit.next = unit.at_z - unit.past * unit.next, unit.at_z
     with unit.when("other"):
         with unit.when("bernoulli"):

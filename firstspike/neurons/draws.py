@@ -72,5 +72,5 @@ def fast_uniforms(keys: torch.Tensor, steps: int, units: int, dtype: torch.dtype
         return uniforms(keys, steps, units, dtype)
     out = torch.empty(len(keys), steps, units, dtype=dtype)
     for key, block in zip(keys.numpy().view(np.uint64), out.numpy(), strict=True):
-        kernel.uniforms(key, 0, steps, 0, block)
+        kernel.uniforms(key, block)
     return out

@@ -14,7 +14,6 @@ from firstspike.kernels import recurrence as kernels
 from firstspike.kernels.lanes import PAST_CACHES, UNITS, steps
 from firstspike.kernels.recurrence_draws import uniforms
 from firstspike.kernels.recurrence_feedback import GROUP
-from firstspike.kernels.recurrence_filter import DRAWN
 from firstspike.kernels.recurrence_spikes import MODE, Spike, mode_of, normalise
 from firstspike.neurons import (
     LIF,
@@ -29,6 +28,7 @@ from firstspike.neurons import (
     draws,
 )
 
+LONG = 64  # steps
 TAUS = {"tau_mem": 0.004, "tau_syn": 0.002}
 
 
@@ -69,7 +69,7 @@ MAKERS = {
     "Integrator": lambda u: Integrator(u, learn_tau=True, **TAUS),
     "NonSpiking": lambda u: NonSpiking(u),
 }
-SIZES = st.tuples(st.integers(1, 3), st.integers(1, 2 * DRAWN + 7), st.sampled_from([1, 2, 5, 17]))
+SIZES = st.tuples(st.integers(1, 3), st.integers(1, 2 * LONG + 7), st.sampled_from([1, 2, 5, 17]))
 by_name = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -122,9 +122,11 @@ def test_compiled_equals_scan(name, size, seed, both):
 
 
 @pytest.mark.parametrize("more", [9, 40])
-@pytest.mark.parametrize("name", ["LIF", "LIF recurrent", "ParaLIF-D", "ParaLIF-GS recurrent", "SingleSpike"])
+@pytest.mark.parametrize(
+    "name", ["LIF", "LIF recurrent", "ParaLIF-D", "ParaLIF-GS recurrent", "SPSN-SB", "SingleSpike"]
+)
 def test_wide_layers_cross_blocks_of_units(name, more):
-    size = (2, DRAWN + 3, UNITS + more)
+    size = (2, LONG + 3, UNITS + more)
     neuron, x, r = make(name, size[2]), 2 * current(size), current(size, 1)
     if getattr(neuron, "recurrent", None) is not None:
         torch.nn.init.normal_(neuron.recurrent.weight, std=0.02)
@@ -136,7 +138,7 @@ def test_wide_layers_cross_blocks_of_units(name, more):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_threads_do_not_change_a_bit(name):
-    size = (5, DRAWN + 9, 2 * UNITS + 3)
+    size = (5, LONG + 9, 2 * UNITS + 3)
     neuron, x = make(name, size[2], torch.float32), 2 * current(size, 0, torch.float32)
     r = current(size, 1, torch.float32)
     for samples in (5, 1):
@@ -194,9 +196,9 @@ def test_batches_that_are_written_past_the_caches_equal_small_ones(name, units):
 
 @by_name
 @settings(max_examples=3, deadline=None)
-@given(seed=st.integers(0, 99), cut=st.integers(1, DRAWN + 20))
+@given(seed=st.integers(0, 99), cut=st.integers(1, LONG + 20))
 def test_the_future_changes_nothing(name, seed, cut):
-    size = (2, DRAWN + 21, 3)
+    size = (2, LONG + 21, 3)
     neuron, x = make(name, 3, torch.float32), 2 * current(size, seed, torch.float32)
     y = x.clone()
     y[:, cut:] = current(size, seed + 1, torch.float32)[:, cut:]
@@ -210,7 +212,7 @@ def test_silence_stays_silent(name):
     neuron = make(name, 3, torch.float32)
     if getattr(neuron, "recurrent", None) is not None:
         neuron.recurrent.bias.data.zero_()
-    activity = neuron.activity(torch.zeros(2, DRAWN + 5, 3), potential=True, seed=1)
+    activity = neuron.activity(torch.zeros(2, LONG + 5, 3), potential=True, seed=1)
     drawn = any(mode in name for mode in ("SB", "GS")) or "SD" in name or ("ST" in name and "SDT" not in name)
     if not drawn:
         assert not activity.output.any()
@@ -223,7 +225,7 @@ def test_silence_stays_silent(name):
     "name", [n for n in MAKERS if not any(m in n for m in ("SB", "GS", "TRB", "SD", "ST"))]
 )
 @settings(max_examples=3, deadline=None)
-@given(shift=st.integers(1, DRAWN + 5), seed=st.integers(0, 99))
+@given(shift=st.integers(1, LONG + 5), seed=st.integers(0, 99))
 def test_a_shift_in_time_shifts_the_answer(name, shift, seed):
     neuron, x = make(name, 4, torch.float32), 2 * current((2, 30, 4), seed, torch.float32)
     if getattr(neuron, "recurrent", None) is not None:
@@ -283,7 +285,7 @@ LINEAR = ["Integrator", "LIF readout", "SingleSpike readout"]
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("method", ["compiled", "scan"])
 def test_gradients_of_linear_layers_are_the_derivatives(name, method):
-    neuron, x = make(name, 3), current((2, DRAWN + 4, 3)).requires_grad_()
+    neuron, x = make(name, 3), current((2, LONG + 4, 3)).requires_grad_()
     neuron.method = method
     parameters = tuple(neuron.parameters())
     names = [n for n, _ in neuron.named_parameters()]
@@ -300,7 +302,7 @@ def test_gradients_of_linear_layers_are_the_derivatives(name, method):
     ("alpha", "beta"), [(0.9, 0.8), (0.9, 0.9), (0.9, 0.9 * (1 + 1e-7)), (0.0, 0.7), (0.5, 0.0)]
 )
 def test_impulse_response_is_the_closed_form(alpha, beta):
-    steps = 3 * DRAWN
+    steps = 3 * LONG
     d = np.arange(steps)
     if alpha == 0:
         kappa = (1 - beta) * beta**d
@@ -342,7 +344,7 @@ def test_draws_equal_their_twin_and_are_uniform(real):
     np.testing.assert_array_equal(draws.fast_uniforms(keys, 70, 300, dtype).numpy(), twin)
     block = np.empty((70, 300), real)
     for b, key in enumerate(keys.numpy().view(np.uint64)):
-        uniforms(key, 0, 70, 0, block)
+        uniforms(key, block)
         np.testing.assert_array_equal(block, twin[b])
     counts = np.histogram(twin, bins=64, range=(0, 1))[0]
     expected = twin.size / 64
