@@ -5,7 +5,8 @@
 
 128 samples x 512 steps x 128 units, float32, best processor time of the repeats on one thread. "Copies" is the time
 over that of copying what a pass must read and write: current, output, both gradients, and once more the current, or
-what is kept in its place, on the way back.
+what is kept in its place, on the way back. One tensor is copied over and over for it, so much of it from caches where
+they are large; "copies in turn" is over the time of copying as many tensors as a pass has, one after the other.
 """
 
 import argparse
@@ -77,10 +78,16 @@ def milliseconds(run: Callable[[], object], repeats: int = 15) -> float:
     return timed(run, 1, repeats=repeats).best
 
 
-def copy_time(like: torch.Tensor) -> float:
-    """Milliseconds to copy one tensor into memory that is already there."""
-    target = torch.zeros_like(like)
-    return milliseconds(lambda: target.copy_(like), 30)
+def copy_time(like: torch.Tensor, tensors: int = 2) -> float:
+    """Milliseconds to copy one tensor into memory that is already there, in turn to every second of so many."""
+    sources = [like, *(like.clone() for _ in range(tensors // 2 - 1))]
+    targets = [torch.zeros_like(like) for _ in sources]
+
+    def run() -> None:
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
+
+    return milliseconds(run, 30) / len(sources)
 
 
 def ours() -> list[dict[str, Any]]:
@@ -88,7 +95,7 @@ def ours() -> list[dict[str, Any]]:
     x, g = torch.randn(SHAPE, requires_grad=True), torch.randn(SHAPE)
     rows = []
     for name, layer in neurons(SHAPE[2]).items():
-        floor = copy_time(g) * TENSORS / 2
+        floor, in_turn = (copy_time(g, tensors) * TENSORS / 2 for tensors in (2, TENSORS + 1))
         spent = milliseconds(pass_of(layer, x, g), 5 if "recurrent" in name else 15)
         rows.append(
             {
@@ -96,10 +103,12 @@ def ours() -> list[dict[str, Any]]:
                 "ms": spent,
                 "copies": spent / floor,
                 "floor_ms": floor,
+                "copies_in_turn": spent / in_turn,
+                "in_turn_ms": in_turn,
                 "limit_ms": LIMITS.get(name),
             }
         )
-        say(f"{name}: {spent:.1f} ms, {spent / floor:.1f} times the copies")
+        say(f"{name}: {spent:.1f} ms, {spent / floor:.1f} times the copies, {spent / in_turn:.1f} in turn")
     return rows
 
 
@@ -252,9 +261,15 @@ def times(theirs: float | None, ours: float) -> str:
 def table(results: dict[str, Any]) -> str:
     """All of it as Markdown."""
     best = {kind: best_peer(results["peers"], kind) for kind in (True, False)}
-    head = ["neuron, forward + backward", "ms", "copies", "best peer / ours"]
+    head = ["neuron, forward + backward", "ms", "copies", "copies in turn", "best peer / ours"]
     rows = [
-        [r["neuron"], f"{r['ms']:.1f}", f"{r['copies']:.1f}", times(best[recurrent(r)], r["ms"])]
+        [
+            r["neuron"],
+            f"{r['ms']:.1f}",
+            f"{r['copies']:.1f}",
+            f"{r['copies_in_turn']:.1f}",
+            times(best[recurrent(r)], r["ms"]),
+        ]
         for r in results["ours"]
     ]
     text = markdown(head, rows)
