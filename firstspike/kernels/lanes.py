@@ -22,19 +22,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from firstspike.kernels.registers import BIT, WORD, Lanes, Register, Words, as_lanes, call
+from firstspike.kernels.registers import BIT, REGISTER, WORD, Lanes, Register, Words, as_lanes, call
+from firstspike.kernels.spools import Spool, store_past
 from firstspike.kernels.vector import INDEX, data_of
 
 UNITS = 256
-"""How far the constants of a block of units, and their states, lie apart in their packed arrays."""
+"""A multiple of this is how far a name's numbers lie apart in the packed arrays of constants and states."""
 
-REGISTER = 64  # bytes; narrower processors take several of theirs
 TOGETHER = (1, 2, 4, 6, 8)  # registers
 AHEAD = 12  # steps
-
-PAST_CACHES = 1 << 24
-"""Bytes from which on an array is written past the caches, where its rows begin with registers: it would not fit them,
-and a row that is written through them is read first."""
 
 
 class Unit:
@@ -83,7 +79,7 @@ class _Loop:
         given: Any,
     ) -> None:
         self.step, self.names, self.builder, self.backwards = step, names, builder, backwards
-        constants, state, numbers, arrays, starts, strides, self.units, self.count = given
+        constants, state, numbers, arrays, starts, strides, self.units, self.count, self.room = given
         real = kinds[0].dtype
         self.kind = ir.VectorType(context.get_value_type(real), REGISTER // (real.bitwidth // 8))
         self.constants = data_of(context, builder, kinds[0], constants)
@@ -93,7 +89,7 @@ class _Loop:
             number = context.cast(builder, builder.extract_value(numbers, k), kinds[2][k], real)
             self.numbers[name] = self._everywhere(number)
             self.conditions[name] = builder.fcmp_ordered(">", number, number.type(0))
-        self.streams, self.past = {}, {}
+        self.streams, self.spools = {}, {}
         self.picks = {name: rows for rows in names["rows"] for name in names["picked"]}
         for k, name in enumerate(names["reads"] + names["spread"] + names["writes"] + names["rows"]):
             array = context.make_array(kinds[3][k])(context, builder, builder.extract_value(arrays, k))
@@ -103,12 +99,33 @@ class _Loop:
             )
             self.streams[name] = (array.data, start, stride)
             self.conditions[name] = builder.icmp_signed(">", array.nitems, INDEX(0))
-            if name in names["writes"]:
-                picked = name in names["picked"]  # perhaps again, a few steps later
-                self.past[name] = BIT(0) if picked else self._goes_past(array, start, stride)
+            if name in names["writes"] and name not in self.picks:  # which are perhaps read a few steps later
+                self.spools[name] = Spool(
+                    builder, self.kind, array, (start, stride), (self.units, self.count)
+                )
 
     def emit(self) -> None:
-        """All units: as many registers at once as go together; what is left in one masked go of as few as will do."""
+        """All steps, as many at once as spools take where any is used."""
+        builder, spools = self.builder, list(self.spools.values())
+        used = functools.reduce(builder.or_, (spool.used for spool in spools), BIT(0))
+        past = functools.reduce(builder.or_, (spool.past for spool in spools), used)
+        at_once = self.count
+        if spools:
+            at_once = builder.select(used, spools[0].rows, self.count)
+        with cgutils.for_range_slice(builder, INDEX(0), self.count, at_once, inc=True) as (first, _):
+            left = builder.sub(self.count, first)
+            count = builder.select(builder.icmp_signed("<", left, at_once), left, at_once)
+            self.span = first, builder.add(first, count)
+            for spool in spools:
+                spool.open(first, count)
+            self._all_units()
+            for spool in spools:
+                spool.close(count)
+        with builder.if_then(past):
+            builder.fence("seq_cst")  # stores past the caches are in nobody else's order
+
+    def _all_units(self) -> None:
+        """As many registers at once as go together; what is left in one masked go of as few as will do."""
         builder, width, most = self.builder, self.kind.count, TOGETHER[-1]
         whole = builder.sub(self.units, builder.srem(self.units, INDEX(most * width)))
         with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(most * width), inc=True) as (first, _):
@@ -119,8 +136,6 @@ class _Loop:
             fits = builder.icmp_signed("<=", left, INDEX(registers * width))
             with builder.if_then(builder.and_(more, fits)):
                 self._masked(whole, registers)
-        with builder.if_then(functools.reduce(builder.or_, self.past.values(), BIT(0))):
-            builder.fence("seq_cst")  # stores past the caches are in nobody else's order
 
     def _masked(self, first: ir.Value, registers: int) -> None:
         """The units that are left from `first` on, at most so many registers of them."""
@@ -130,20 +145,11 @@ class _Loop:
         masks = [self.builder.icmp_signed("<", register, left) for register in lanes]
         self._steps([self.builder.add(first, INDEX(r * width)) for r in range(registers)], masks)
 
-    def _goes_past(self, array: Any, start: ir.Value, stride: ir.Value) -> ir.Value:
-        """Whether an array is large, and all its rows begin where a register may."""
-        builder, size = self.builder, array.itemsize
-        begin = builder.add(builder.ptrtoint(array.data, INDEX), builder.mul(start, size))
-        rest = builder.and_(builder.or_(begin, builder.mul(stride, size)), INDEX(REGISTER - 1))
-        large = builder.icmp_signed(">=", builder.mul(array.nitems, size), INDEX(PAST_CACHES))
-        many = builder.icmp_signed(">", self.count, INDEX(1))  # what a single step writes is read next
-        return builder.and_(builder.and_(many, large), builder.icmp_signed("==", rest, INDEX(0)))
-
     def _steps(self, firsts: list[ir.Value], masks: list[ir.Value | None]) -> None:
         """Run the steps over the units of a few registers."""
         units = [self._begin(first) for first in firsts]
-        with cgutils.for_range(self.builder, self.count) as loop:
-            rows = {name: self._row(name, loop.index) for name in self.streams}
+        with cgutils.for_range_slice(self.builder, *self.span, INDEX(1), inc=True) as (index, _):
+            rows = {name: self._row(name, index) for name in self.streams}
             for name, by in self.picks.items():
                 rows[name] = self._row(name, self.builder.load(rows[by]))
             spread = {name: self._everywhere(self.builder.load(rows[name])) for name in self.names["spread"]}
@@ -162,6 +168,7 @@ class _Loop:
     def _row(self, name: str, index: ir.Value) -> ir.Value:
         """Where step `index` of a stream lies."""
         data, start, stride = self.streams[name]
+        data = self.spools[name].base if name in self.spools else data
         return self.builder.gep(data, [self.builder.add(start, self.builder.mul(stride, index))])
 
     def _begin(self, first: ir.Value) -> Unit:
@@ -192,15 +199,18 @@ class _Loop:
         for name in self.names["writes"]:
             with unit.when(name):
                 value = getattr(unit, name).value
+                goes_past = self.spools[name].past if name in self.spools else BIT(0)
                 if mask is not None:
-                    self._store(value, at[name], mask)
-                    continue
-                with self.builder.if_else(self.past[name]) as (past, through):
+                    goes_past = self.builder.and_(goes_past, self._all(mask))
+                with self.builder.if_else(goes_past) as (past, through):
                     with past:
-                        store = self.builder.store(value, at[name], align=REGISTER)
-                        store.set_metadata("nontemporal", self.builder.module.add_metadata([WORD(1)]))
+                        store_past(self.builder, value, at[name])
                     with through:
-                        self._store(value, at[name], None)
+                        self._store(value, at[name], mask)
+
+    def _all(self, mask: ir.Value) -> ir.Value:
+        """Whether a mask holds in all lanes; they are the first ones that it holds in."""
+        return self.builder.extract_element(mask, WORD(self.kind.count - 1))
 
     def _call_for(self, address: ir.Value, stride: ir.Value) -> None:
         """Call what is AHEAD of an address into the cache."""
@@ -212,7 +222,7 @@ class _Loop:
         self.builder.call(prefetch, [self.builder.bitcast(later, byte), WORD(0), WORD(3), WORD(1)])
 
     def _packed(self, packed: ir.Value, k: int, first: ir.Value) -> ir.Value:
-        return self._register(packed, self.builder.add(first, INDEX(k * UNITS)))
+        return self._register(packed, self.builder.add(first, self.builder.mul(self.room, INDEX(k))))
 
     def _register(self, data: ir.Value, index: ir.Value) -> ir.Value:
         return self.builder.bitcast(self.builder.gep(data, [index]), self.kind.as_pointer())
@@ -256,10 +266,10 @@ def steps(
 ) -> Callable[[Step], Any]:
     """Decorator: a function of one step becomes compiled code over units and steps, called in compiled code as
 
-        f(constants, state, numbers, arrays, starts, strides, units, count)
+        f(constants, state, numbers, arrays, starts, strides, units, count, room)
 
-    Constants and state are flat and packed: name k of unit j lies at k * UNITS + j, and a whole number of UNITS is
-    there; `place` is j. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread`
+    Constants and state are flat and packed: name k of unit j lies at k * room + j, and room is a multiple of UNITS;
+    `place` is j. Numbers, arrays, starts and strides are tuples in the order of the names: `reads`, `spread`
     (one number, or word of 32 bits, for all units), `writes`, `rows`; step i of unit j lies at start + i * stride + j.
     What is `picked` of them lies at start + r * stride + j instead, r being step i of the int64 array `rows`. An array
     of no elements reads as 0 and is not written, but one that is `spread` is read whatever it holds. Of what is read,
@@ -279,12 +289,14 @@ def steps(
     names = {kind: text.split() for kind, text in given.items()}
 
     def made(step: Step) -> Any:
-        def typed(typing_context: Any, c: Any, s: Any, n: Any, a: Any, b: Any, d: Any, u: Any, k: Any) -> Any:
+        def typed(
+            typing_context: Any, c: Any, s: Any, n: Any, a: Any, b: Any, d: Any, u: Any, k: Any, r: Any
+        ) -> Any:
             def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
                 _Loop(step, names, backwards, context, builder, signature.args, arguments).emit()
                 return context.get_dummy_value()
 
-            return types.void(c, s, n, a, b, d, types.int64, types.int64), emit
+            return types.void(c, s, n, a, b, d, types.int64, types.int64, types.int64), emit
 
         typed.__name__ = step.__name__
         return intrinsic(typed)

@@ -74,4 +74,4 @@ def uniforms(key: np.uint64, out: np.ndarray) -> None:
     low, high = np.empty(rows, _U32), np.empty(rows, _U32)
     row_keys(key, 0, low, high)
     none = np.empty(0, out.dtype)
-    _draw(none, none, (), (low, high, out.reshape(-1)), (0, 0, 0), (1, 1, units), units, rows)
+    _draw(none, none, (), (low, high, out.reshape(-1)), (0, 0, 0), (1, 1, units), units, rows, 0)

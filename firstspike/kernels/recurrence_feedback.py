@@ -12,7 +12,7 @@ import numpy as np
 from firstspike.kernels.lanes import UNITS, Unit, steps
 from firstspike.kernels.recurrence_reset import FEED_SPIKES, Lif, ResetTrace, integrate
 from firstspike.kernels.recurrence_reset_back import ResetGradients, numbers_of, retreat
-from firstspike.kernels.recurrence_rows import PACKED, Part, compiled, offset, pack, put, unpack_sums
+from firstspike.kernels.recurrence_rows import CONSTANTS, Part, compiled, offset, pack, put, unpack_sums
 from firstspike.kernels.sparse_rows import add_rows, add_to_rows, find_positive
 
 AT_ONCE = 3
@@ -22,6 +22,8 @@ GROUP = 4 * AT_ONCE
 """Samples that go through the steps together."""
 
 BLOCK = GROUP * UNITS
+
+PACKED = CONSTANTS * UNITS
 
 SUMS = PACKED + UNITS
 """How far the sums of a block's gradients lie apart: those of its constants and, behind them, of the bias."""
@@ -94,7 +96,7 @@ def _advance(w: Group, f: Lif, to: ResetTrace, t: int, k: int) -> None:
     strides = (f.x.sample, UNITS, UNITS, UNITS, UNITS, *strides, UNITS, UNITS, UNITS, UNITS)
     numbers = (f.reset.keep, f.reset.refractory, 1.0 * (f.feedback.kind == FEED_SPIKES))
     units, constants = min(UNITS, f.decay.alpha.size - n), w.constants[k * PACKED : (k + 1) * PACKED]
-    _integrate(constants, w.constants[:0], numbers, arrays, starts, strides, units, w.b1 - w.b0)
+    _integrate(constants, w.constants[:0], numbers, arrays, starts, strides, units, w.b1 - w.b0, UNITS)
 
 
 @compiled
@@ -117,7 +119,7 @@ def _gather(w: Group, f: Lif) -> None:
             own, width = (n // UNITS * GROUP + s) * UNITS, min(UNITS, units - n)
             put(w.got[own : own + width], f.feedback.bias[n : n + width])
             got, arrays = w.got[own : own + UNITS], (f.feedback.inwards.reshape(-1), w.by, w.live)
-            add_rows(got, got, (), arrays, (n, 0, 0), (units, 1, 1), width, found)
+            add_rows(got, got, (), arrays, (n, 0, 0), (units, 1, 1), width, found, UNITS)
 
 
 @compiled
@@ -169,7 +171,7 @@ def _descend(w: Group, f: Lif, kept: ResetTrace, g: ResetGradients, t: int, k: i
     numbers = (*numbers_of(f), 1.0 * (f.feedback.kind == FEED_SPIKES))
     constants, sums = w.constants[k * PACKED : (k + 1) * PACKED], w.sums[k * SUMS : (k + 1) * SUMS]
     units = min(UNITS, f.decay.alpha.size - n)
-    _retreat(constants, sums, numbers, arrays, starts, strides, units, w.b1 - w.b0)
+    _retreat(constants, sums, numbers, arrays, starts, strides, units, w.b1 - w.b0, UNITS)
 
 
 @steps(constants="", state="one two three", reads="weight", spread="by_one by_two by_three")
@@ -193,7 +195,7 @@ def _send(w: Group, f: Lif) -> None:
                 arrays = (weights, w.syn, w.syn, w.syn)
                 starts = (i * units + n, at, at + UNITS, at + 2 * UNITS)
                 width, count = min(UNITS, units - n), min(UNITS, units - i)
-                _multiply(sums, sums, (), arrays, starts, (units, 1, 1, 1), width, count)
+                _multiply(sums, sums, (), arrays, starts, (units, 1, 1, 1), width, count, UNITS)
 
 
 @compiled
@@ -206,7 +208,7 @@ def _learn(w: Group, f: Lif, weights: np.ndarray) -> None:
             own = (n // UNITS * GROUP + s) * UNITS
             at_next, arrays = w.at_next[own : own + UNITS], (weights, w.by, weights, w.live)
             starts, strides = (n, 0, n, 0), (units, 1, units, 1)
-            add_to_rows(at_next, at_next, (), arrays, starts, strides, min(UNITS, units - n), found)
+            add_to_rows(at_next, at_next, (), arrays, starts, strides, min(UNITS, units - n), found, UNITS)
 
 
 @compiled

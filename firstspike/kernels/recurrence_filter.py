@@ -11,16 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.lanes import UNITS, Unit, steps
+from firstspike.kernels.lanes import Unit, steps
 from firstspike.kernels.recurrence_draws import Noise, keyed, row_keys, uniform
 from firstspike.kernels.recurrence_rows import (
-    PACKED,
+    CONSTANTS,
     Decay,
     Part,
     Rows,
     compiled,
     offset,
     pack,
+    room_of,
     unpack_sums,
 )
 from firstspike.kernels.recurrence_spikes import (
@@ -33,11 +34,10 @@ from firstspike.kernels.recurrence_spikes import (
     unfire,
 )
 
-SILENT, STATE = 2 * UNITS, 4 * UNITS
-"""Where what is 1 until a unit's first spike lies in the packed state, and how long that is."""
-
-SUMS = 5 * UNITS
-"""Where the constants' gradients begin in the packed array of what is carried back."""
+STATE, CARRIED = 4, 5
+"""How many numbers a unit has as state on the way forward, the third of them 1 until its first spike; and how many are
+carried back, before the constants' gradients.
+"""
 
 
 class Filter(NamedTuple):
@@ -145,7 +145,7 @@ def _advance(w: Work, f: Filter, to: FilterTrace, b: int, t: int, count: int) ->
     starts = (*inputs, *outputs, offset(to.v, b, t, n), offset(to.a, b, t, n))
     strides = (f.x.step, given.step, next_key, next_key, to.out.step, to.potential.step, to.read.step)
     strides, numbers = (*strides, to.v.step, to.a.step), (*mode_of(f.spike), 1.0 * next_key)
-    _integrate(w.constants, w.state, numbers, arrays, starts, strides, w.n1 - n, count)
+    _integrate(w.constants, w.state, numbers, arrays, starts, strides, w.n1 - n, count, room_of(w.n1 - n))
 
 
 @compiled
@@ -153,17 +153,16 @@ def forward(f: Filter, to: FilterTrace, part: Part) -> None:
     """Filter, fire, and write what is wanted of the trace."""
     real, rows = f.decay.alpha.dtype, f.length if keyed(f.noise) else 1
     low, high = np.empty(rows, np.uint32), np.empty(rows, np.uint32)
-    for n0 in range(part.n0, part.n1, UNITS):
-        n1 = min(n0 + UNITS, part.n1)
-        w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(STATE, real), low, high)
-        for b in range(part.b0, part.b1):
-            w.state[:] = 0
-            w.state[SILENT : SILENT + UNITS] = 1
-            if keyed(f.noise):
-                row_keys(f.noise.keys[b], n0, low, high)
-            silent = min(f.lag, f.length)
-            _advance(w, f, to, b, 0, silent)
-            _advance(w, f, to, b, silent, f.length - silent)
+    n0, n1, room = part.n0, part.n1, room_of(part.n1 - part.n0)
+    w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(STATE * room, real), low, high)
+    for b in range(part.b0, part.b1):
+        w.state[:] = 0
+        w.state[2 * room : 3 * room] = 1
+        if keyed(f.noise):
+            row_keys(f.noise.keys[b], n0, low, high)
+        silent = min(f.lag, f.length)
+        _advance(w, f, to, b, 0, silent)
+        _advance(w, f, to, b, silent, f.length - silent)
 
 
 @compiled
@@ -181,7 +180,17 @@ def _descend(
     starts = (*starts, offset(g.x, b, t - f.lag, n0))
     strides = (-g.out.step, -g.potential.step, -kept.read.step, -kept.read.step, -kept.a.step, -kept.v.step)
     strides = (*strides, -g.x.step)
-    _retreat(w.constants, w.state, mode_of(f.spike), arrays, starts, strides, w.n1 - w.n0, count)
+    _retreat(
+        w.constants,
+        w.state,
+        mode_of(f.spike),
+        arrays,
+        starts,
+        strides,
+        w.n1 - w.n0,
+        count,
+        room_of(w.n1 - w.n0),
+    )
 
 
 @compiled
@@ -190,17 +199,17 @@ def backward(f: Filter, kept: FilterTrace, g: FilterGradients, part: Part) -> No
     real, learn = f.decay.alpha.dtype, g.sums.shape[0] > 0
     nobody = np.empty(0, np.uint32)
     alone = 1 if f.lag > 0 or f.spike.kind == DELTA else 0  # steps that something is missing for
-    for n0 in range(part.n0, part.n1, UNITS):
-        n1 = min(n0 + UNITS, part.n1)
-        w = Work(n0, n1, pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, real), nobody, nobody)
-        for b in range(part.b0, part.b1):
-            w.state[:] = 0
-            if f.length > alone:
-                _descend(w, f, kept, g, b, alone, f.length - alone)
-            if alone and f.length:
-                _descend(w, f, kept, g, b, 0, 1)
-            for t in range(f.length - f.lag, f.length):
-                start = offset(g.x, b, t, n0)
-                g.x.data[start : start + n1 - n0] = 0
-            if learn:
-                unpack_sums(w.state[SUMS:], g.sums[b], n0, n1)
+    n0, n1, room = part.n0, part.n1, room_of(part.n1 - part.n0)
+    carried = np.zeros((CARRIED + CONSTANTS) * room, real)
+    w = Work(n0, n1, pack(f.decay, n0, n1), carried, nobody, nobody)
+    for b in range(part.b0, part.b1):
+        w.state[:] = 0
+        if f.length > alone:
+            _descend(w, f, kept, g, b, alone, f.length - alone)
+        if alone and f.length:
+            _descend(w, f, kept, g, b, 0, 1)
+        for t in range(f.length - f.lag, f.length):
+            start = offset(g.x, b, t, n0)
+            g.x.data[start : start + n1 - n0] = 0
+        if learn:
+            unpack_sums(w.state[CARRIED * room :], g.sums[b], n0, n1)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.lanes import UNITS, Unit, steps
-from firstspike.kernels.recurrence_rows import PACKED, Decay, Part, Rows, compiled, offset, pack
+from firstspike.kernels.lanes import Unit, steps
+from firstspike.kernels.recurrence_rows import Decay, Part, Rows, compiled, offset, pack, room_of
 
 NO_FEEDBACK, FEED_SPIKES, FEED_RELU = range(3)
 
@@ -95,22 +95,23 @@ _integrate = steps(
 
 @compiled
 def _advance(constants: np.ndarray, state: np.ndarray, f: Lif, to: ResetTrace, part: Part) -> None:
-    """Run one sample and block of units through all steps."""
+    """Run units of one sample through all steps."""
     b, n = part.b0, part.n0
     arrays = (f.x.data, to.spikes.data, to.membranes.data, to.u.data, to.gate.data, to.currents.data)
     starts = (offset(f.x, b, 0, n), offset(to.spikes, b, 0, n), offset(to.membranes, b, 0, n))
     starts = (*starts, offset(to.u, b, 0, n), offset(to.gate, b, 0, n), offset(to.currents, b, 0, n))
     strides = (f.x.step, to.spikes.step, to.membranes.step, to.u.step, to.gate.step, to.currents.step)
     numbers = (f.reset.keep, f.reset.refractory)
-    _integrate(constants, state, numbers, arrays, starts, strides, part.n1 - n, f.length)
+    _integrate(
+        constants, state, numbers, arrays, starts, strides, part.n1 - n, f.length, room_of(part.n1 - n)
+    )
 
 
 @compiled
 def forward(f: Lif, to: ResetTrace, part: Part) -> None:
     """Run the recurrence without feedback and write what is wanted of the trace."""
-    for n0 in range(part.n0, part.n1, UNITS):
-        n1 = min(n0 + UNITS, part.n1)
-        constants, state = pack(f.decay, n0, n1), np.zeros(PACKED, f.decay.alpha.dtype)
-        for b in range(part.b0, part.b1):
-            state[:] = 0
-            _advance(constants, state, f, to, Part(b, b + 1, n0, n1))
+    constants = pack(f.decay, part.n0, part.n1)
+    state = np.zeros(3 * room_of(part.n1 - part.n0), f.decay.alpha.dtype)
+    for b in range(part.b0, part.b1):
+        state[:] = 0
+        _advance(constants, state, f, to, Part(b, b + 1, part.n0, part.n1))

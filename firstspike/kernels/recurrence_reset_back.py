@@ -4,12 +4,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstspike.kernels.lanes import UNITS, Unit, steps
+from firstspike.kernels.lanes import Unit, steps
 from firstspike.kernels.recurrence_reset import Lif, ResetTrace
-from firstspike.kernels.recurrence_rows import PACKED, Part, Rows, compiled, offset, pack, unpack_sums
+from firstspike.kernels.recurrence_rows import (
+    CONSTANTS,
+    Part,
+    Rows,
+    compiled,
+    offset,
+    pack,
+    room_of,
+    unpack_sums,
+)
 
-SUMS = 2 * UNITS
-"""Where the constants' gradients lie in the packed array of what is carried back, behind those at x and u."""
+CARRIED = 2
+"""How many numbers are carried back for a unit, those at x and u, before the constants' gradients."""
 
 
 class ResetGradients(NamedTuple):
@@ -71,24 +80,33 @@ def numbers_of(f: Lif) -> tuple[float, ...]:
 def _descend(
     constants: np.ndarray, carried: np.ndarray, f: Lif, kept: ResetTrace, g: ResetGradients, part: Part
 ) -> None:
-    """Run one sample and block of units backwards through all steps."""
+    """Run units of one sample backwards through all steps."""
     t, b, n = f.length - 1, part.b0, part.n0
     arrays = (kept.u.data, kept.gate.data, g.spikes.data, g.membranes.data, kept.currents.data, g.x.data)
     starts = (offset(kept.u, b, t, n), offset(kept.gate, b, t, n), offset(g.spikes, b, t, n))
     starts = (*starts, offset(g.membranes, b, t, n), offset(kept.currents, b, t, n), offset(g.x, b, t, n))
     strides = (-kept.u.step, -kept.gate.step, -g.spikes.step, -g.membranes.step, -kept.currents.step)
     strides = (*strides, -g.x.step)
-    _retreat(constants, carried, numbers_of(f), arrays, starts, strides, part.n1 - n, f.length)
+    _retreat(
+        constants,
+        carried,
+        numbers_of(f),
+        arrays,
+        starts,
+        strides,
+        part.n1 - n,
+        f.length,
+        room_of(part.n1 - n),
+    )
 
 
 @compiled
 def backward(f: Lif, kept: ResetTrace, g: ResetGradients, part: Part) -> None:
     """Run the recurrence without feedback backwards: gradients of x and, where sums are given, of the constants."""
-    for n0 in range(part.n0, part.n1, UNITS):
-        n1 = min(n0 + UNITS, part.n1)
-        constants, carried = pack(f.decay, n0, n1), np.zeros(SUMS + PACKED, f.decay.alpha.dtype)
-        for b in range(part.b0, part.b1):
-            carried[:] = 0
-            _descend(constants, carried, f, kept, g, Part(b, b + 1, n0, n1))
-            if g.sums.shape[0]:
-                unpack_sums(carried[SUMS:], g.sums[b], n0, n1)
+    constants, room = pack(f.decay, part.n0, part.n1), room_of(part.n1 - part.n0)
+    carried = np.zeros((CARRIED + CONSTANTS) * room, f.decay.alpha.dtype)
+    for b in range(part.b0, part.b1):
+        carried[:] = 0
+        _descend(constants, carried, f, kept, g, Part(b, b + 1, part.n0, part.n1))
+        if g.sums.shape[0]:
+            unpack_sums(carried[CARRIED * room :], g.sums[b], part.n0, part.n1)

@@ -1,7 +1,7 @@
 """What every recurrence shares: strided rows, packed units, the cut into independent tasks and their threads.
 
-N samples, T steps, U units. A recurrence runs over T for up to UNITS units of a sample at once, by the loops of
-`lanes`; (sample, unit block) pairs are independent tasks. In the loops that are left to the compiler rows are indexed
+N samples, T steps, U units. A recurrence runs over T for the units of a sample, by the loops of `lanes`; samples, and
+blocks of units, are independent tasks. In the loops that are left to the compiler rows are indexed
 by unsigned numbers: a signed index is first tested for being negative, which keeps a loop from being vectorised.
 """
 
@@ -14,10 +14,6 @@ import numpy as np
 
 from firstspike.kernels import jit
 from firstspike.kernels.lanes import UNITS
-
-ALPHA, BETA, GAIN, THETA, DROP = (UNITS * k for k in range(5))
-PACKED = 5 * UNITS
-"""Where a block's constants lie in its packed array of 5 x UNITS numbers; their gradients likewise."""
 
 compiled = partial(jit.compiled, error_model="numpy")
 """The one way a recurrence is compiled: a division by zero gives infinity instead of a branch that would keep the loop
@@ -42,6 +38,9 @@ class Decay(NamedTuple):
     drop: np.ndarray
 
 
+CONSTANTS = len(Decay._fields)
+
+
 class Part(NamedTuple):
     """One task: samples b0..b1-1, units n0..n1-1."""
 
@@ -64,32 +63,30 @@ def put(target: np.ndarray, source: np.ndarray) -> None:
 
 
 @compiled
-def pack(decay: Decay, n0: int, n1: int) -> np.ndarray:
-    """Pack the constants of units n0..n1-1 (at most UNITS) into one array of 5 x UNITS."""
-    packed, units = np.zeros(PACKED, decay.alpha.dtype), n1 - n0
-    put(packed[ALPHA : ALPHA + units], decay.alpha[n0:n1])
-    put(packed[BETA : BETA + units], decay.beta[n0:n1])
-    put(packed[GAIN : GAIN + units], decay.gain[n0:n1])
-    put(packed[THETA : THETA + units], decay.theta[n0:n1])
-    put(packed[DROP : DROP + units], decay.drop[n0:n1])
-    return packed
+def room_of(units: int) -> int:
+    """How far the constants of so many units, and their states, lie apart in packed arrays."""
+    return -(-units // UNITS) * UNITS
 
 
 @compiled
-def pack_all(decay: Decay, n0: int, n1: int) -> np.ndarray:
-    """Pack the constants of units n0..n1-1 block by block, PACKED numbers each."""
-    packed = np.zeros(-(-(n1 - n0) // UNITS) * PACKED, decay.alpha.dtype)
-    for k in range(packed.size // PACKED):
-        first = n0 + k * UNITS
-        put(packed[k * PACKED : (k + 1) * PACKED], pack(decay, first, min(first + UNITS, n1)))
+def pack(decay: Decay, n0: int, n1: int) -> np.ndarray:
+    """Pack the constants of units n0..n1-1 into one array, all of one, then all of the next."""
+    units, room = n1 - n0, room_of(n1 - n0)
+    packed = np.zeros(CONSTANTS * room, decay.alpha.dtype)
+    put(packed[:units], decay.alpha[n0:n1])
+    put(packed[room : room + units], decay.beta[n0:n1])
+    put(packed[2 * room : 2 * room + units], decay.gain[n0:n1])
+    put(packed[3 * room : 3 * room + units], decay.theta[n0:n1])
+    put(packed[4 * room : 4 * room + units], decay.drop[n0:n1])
     return packed
 
 
 @compiled
 def unpack_sums(packed: np.ndarray, sums: np.ndarray, n0: int, n1: int) -> None:
-    """Copy a block's packed gradients to a sample's sums (5, U)."""
-    for k in range(5):
-        put(sums[k, n0:n1], packed[k * UNITS : k * UNITS + n1 - n0])
+    """Copy the packed gradients of the constants of units n0..n1-1 to a sample's sums (5, U)."""
+    room = room_of(n1 - n0)
+    for k in range(CONSTANTS):
+        put(sums[k, n0:n1], packed[k * room : k * room + n1 - n0])
 
 
 @compiled

@@ -9,6 +9,7 @@ from numba.core import cgutils
 from firstspike.kernels.vector import INDEX
 
 BIT, WORD = ir.IntType(1), ir.IntType(32)
+REGISTER = 64  # bytes; narrower processors take several of theirs
 
 
 class Register:

@@ -1,4 +1,5 @@
-"""Loops over steps in registers equal the same steps in numpy, bit for bit, and touch nothing beside their units."""
+"""Loops over steps in registers equal the same steps in numpy, bit for bit, and touch nothing beside their units; so do
+those that write past the caches."""
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+from firstspike.kernels import spools
 from firstspike.kernels.lanes import UNITS, Unit, steps
 
 
@@ -27,14 +29,30 @@ def _fire(unit: Unit) -> None:
     unit.potentials = unit.v
 
 
-@njit
-def run(c, state, numbers, x, more, scale, spikes, potentials, start, stride, units, count):
+def loop(c, state, numbers, x, more, scale, spikes, potentials, start, stride, units, count):
     """Call the loop; the potentials are written step by step, upwards as the others or downwards."""
     last = start + (count - 1) * spikes.shape[1]
     arrays = (x, more, scale, spikes, potentials)
     starts = (start, start, 0, start, last if stride < 0 else start)
     row = spikes.shape[1]
-    _fire(c, state, numbers, arrays, starts, (row, row, 1, row, stride), units, count)
+    _fire(c, state, numbers, arrays, starts, (row, row, 1, row, stride), units, count, c.size // 2)
+
+
+@pytest.fixture(scope="module", params=["through the caches", "past the caches"])
+def run(request):
+    """The loop, compiled; every array is large enough to be written past the caches, or none."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "past the caches":
+            patch.setattr(spools, "PAST_CACHES", 0)
+            patch.setattr(spools, "NEAR", 1 << 12)
+        yield njit(loop)
+
+
+def placed(shape, real, number, after):
+    """An array full of a number that begins so many numbers behind the beginning of a register."""
+    data = np.full(int(np.prod(shape)) + 32, number, real)
+    first = -data.ctypes.data % 64 // data.itemsize + after
+    return data[first : first + int(np.prod(shape))].reshape(shape)
 
 
 def expected(c, v, numbers, x, more, scale):
@@ -51,25 +69,26 @@ def expected(c, v, numbers, x, more, scale):
 @pytest.mark.parametrize("real", [np.float32, np.float64])
 @settings(max_examples=60, deadline=None)
 @given(
-    units=st.integers(1, 200),
+    units=st.one_of(st.integers(0, 300), st.sampled_from([8, 16, 48, 128, 144, 256, 512])),
     count=st.integers(0, 9),
-    beside=st.integers(0, 3),
+    beside=st.sampled_from([0, 0, 1, 2, 16]),
+    after=st.sampled_from([0, 0, 1, 5, 8]),
     late=st.sampled_from([0.0, 0.25]),
     alone=st.booleans(),
     downwards=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_a_loop_equals_its_steps(real, units, count, beside, late, alone, downwards, seed):
+def test_a_loop_equals_its_steps(run, real, units, count, beside, after, late, alone, downwards, seed):
     random = np.random.default_rng(seed)
     row, mark = units + 2 * beside, real(7)
     x, more = (random.standard_normal((count + 2, row)).astype(real) for _ in range(2))
     more = np.zeros((0, row), real) if alone else more
     scale = random.uniform(0.5, 2, count).astype(real)
-    c = random.uniform(0, 1, (2, UNITS)).astype(real)
-    state = random.standard_normal((2, UNITS)).astype(real)
+    c = random.uniform(0, 1, (2, 2 * UNITS)).astype(real)
+    state = random.standard_normal((2, 2 * UNITS)).astype(real)
     state[1] = 0
     v = state[0, :units].copy()
-    spikes, potentials = (np.full((count + 2, row), mark) for _ in range(2))
+    spikes, potentials = (placed((count + 2, row), real, mark, after) for _ in range(2))
     start, stride = row + beside, -row if downwards else row
 
     run(
@@ -99,7 +118,7 @@ def test_a_loop_equals_its_steps(real, units, count, beside, late, alone, downwa
 
 
 @pytest.mark.parametrize("real", [np.float32, np.float64])
-def test_what_nobody_wants_is_not_written(real):
+def test_what_nobody_wants_is_not_written(run, real):
     x, _nothing, state = np.ones((3, 5), real), np.zeros((0, 5), real), np.zeros(2 * UNITS, real)
     potentials = np.zeros((3, 5), real)
     run(

@@ -21,7 +21,9 @@ def found(data, start, count, first, live, by, place):
 def gathered(matrix, live, by, count, column, width, sums):
     """Add rows of a matrix to sums."""
     wide = matrix.shape[1]
-    add_rows(sums, sums, (), (matrix.reshape(-1), by, live), (column, 0, 0), (wide, 1, 1), width, count)
+    add_rows(
+        sums, sums, (), (matrix.reshape(-1), by, live), (column, 0, 0), (wide, 1, 1), width, count, UNITS
+    )
 
 
 @njit
@@ -29,7 +31,7 @@ def scattered(matrix, live, by, count, column, width, source):
     """Add a source to rows of a matrix."""
     flat, wide = matrix.reshape(-1), matrix.shape[1]
     starts, strides = (column, 0, column, 0), (wide, 1, wide, 1)
-    add_to_rows(source, source, (), (flat, by, flat, live), starts, strides, width, count)
+    add_to_rows(source, source, (), (flat, by, flat, live), starts, strides, width, count, UNITS)
 
 
 @pytest.mark.parametrize("real", [np.float32, np.float64])
