@@ -4,6 +4,7 @@ A buffer is free as soon as nothing outside the pool refers to it, which its ref
 tensor made of it) may be kept, viewed, saved for a backward pass or handed to anyone for as long as they like.
 """
 
+import math
 import sys
 import threading
 
@@ -30,7 +31,7 @@ class Pool:
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Return an uninitialised contiguous array."""
         dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if size < SMALLEST:
             return _begun(np.empty(size + _ALIGN, np.uint8), shape, dtype)
         with self._lock:
@@ -77,7 +78,7 @@ class Pool:
 
 def _begun(data: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return the first aligned bytes of a buffer as an array."""
-    start, size = -data.ctypes.data % _ALIGN, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    start, size = -data.ctypes.data % _ALIGN, math.prod(shape) * dtype.itemsize
     return data[start : start + size].view(dtype).reshape(shape)
 
 

@@ -4,6 +4,7 @@ On the CPU the rules run as compiled kernels behind one torch.autograd.Function;
 ops (scan.py), which also serve where second derivatives are wanted. Shapes: x (N, T, U), constants (U,).
 """
 
+import inspect
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -113,6 +114,11 @@ SECOND_ORDER = (
 
 class Compiled(torch.autograd.Function):
     """An operation outside torch: it has no forward-mode derivative, and is mapped over a dimension one by one."""
+
+    def __init_subclass__(cls) -> None:
+        """Keep the signature that torch asks for at every call."""
+        if "forward" in vars(cls):
+            cls.forward.__signature__ = inspect.signature(cls.forward)
 
     @staticmethod
     def jvp(ctx: FunctionCtx, *tangents: torch.Tensor | None) -> None:
