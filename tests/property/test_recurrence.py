@@ -154,6 +154,14 @@ def test_threads_do_not_change_a_bit_of_long_sums(name):
     assert len(set(digests(neuron, x, current(size, 1, torch.float32), (1, 2, 3, 8)))) == 1
 
 
+@pytest.mark.parametrize("name", ["LIF", "SPSN-GS"])
+def test_threads_do_not_change_a_bit_of_what_goes_by_a_spool(name):
+    """Where one sample ends and the next begins, two threads write to the same line of memory."""
+    size = (1 + PAST_CACHES // (4 * 1024 * 100), 1024, 100)
+    neuron, x = make(name, size[2], torch.float32), 2 * current(size, 0, torch.float32)
+    assert len(set(digests(neuron, x, current(size, 1, torch.float32), (1, 2, 5)))) == 1
+
+
 def digests(neuron, x, r, counts):
     """Digests of a pass on so many threads each."""
     before, results = torch.get_num_threads(), []
