@@ -202,8 +202,9 @@ def backward(f: Filter, kept: FilterTrace, g: FilterGradients, part: Part) -> No
     n0, n1, room = part.n0, part.n1, room_of(part.n1 - part.n0)
     carried = np.zeros((CARRIED + CONSTANTS) * room, real)
     w = Work(n0, n1, pack(f.decay, n0, n1), carried, nobody, nobody)
+    begun = carried if learn else carried[: CARRIED * room]
     for b in range(part.b0, part.b1):
-        w.state[:] = 0
+        begun[:] = 0
         if f.length > alone:
             _descend(w, f, kept, g, b, alone, f.length - alone)
         if alone and f.length:

@@ -105,8 +105,9 @@ def backward(f: Lif, kept: ResetTrace, g: ResetGradients, part: Part) -> None:
     """Run the recurrence without feedback backwards: gradients of x and, where sums are given, of the constants."""
     constants, room = pack(f.decay, part.n0, part.n1), room_of(part.n1 - part.n0)
     carried = np.zeros((CARRIED + CONSTANTS) * room, f.decay.alpha.dtype)
+    begun = carried if g.sums.shape[0] else carried[: CARRIED * room]
     for b in range(part.b0, part.b1):
-        carried[:] = 0
+        begun[:] = 0
         _descend(constants, carried, f, kept, g, Part(b, b + 1, part.n0, part.n1))
         if g.sums.shape[0]:
             unpack_sums(carried[CARRIED * room :], g.sums[b], part.n0, part.n1)
