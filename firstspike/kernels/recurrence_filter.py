@@ -180,17 +180,8 @@ def _descend(
     starts = (*starts, offset(g.x, b, t - f.lag, n0))
     strides = (-g.out.step, -g.potential.step, -kept.read.step, -kept.read.step, -kept.a.step, -kept.v.step)
     strides = (*strides, -g.x.step)
-    _retreat(
-        w.constants,
-        w.state,
-        mode_of(f.spike),
-        arrays,
-        starts,
-        strides,
-        w.n1 - w.n0,
-        count,
-        room_of(w.n1 - w.n0),
-    )
+    numbers, units = mode_of(f.spike), w.n1 - n0
+    _retreat(w.constants, w.state, numbers, arrays, starts, strides, units, count, room_of(units))
 
 
 @compiled
