@@ -10,8 +10,8 @@ One hidden layer of 200 units: images as one spike a pixel, N-MNIST in 300 steps
 kernel" also trains the decay kernel, as the published program does. "Chosen" was chosen on 2,000 training images of
 Fashion-MNIST that did not learn, "wide" on 5,000 with 20,000 that did, "recordings" on 2,000 and 8,000 simulated
 recordings; "convolutional" is like "wide", "larger" has twice its maps and units. In "moved" ones training images are
-shifted and stretched anew each epoch, clothes mirrored too. A network that was trained before goes on from its last
-epoch, so more epochs can be had later; the figure is that of the last epoch.
+shifted, and most of them stretched, anew each epoch, clothes mirrored too. A network that was trained before goes on
+from its last epoch, so more epochs can be had later; the figure is that of the last epoch.
 Writes results/single_spike.json and single_spike.md.
 """
 
@@ -110,6 +110,7 @@ SETTINGS = {
     "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, moved=(0.0, 0.0)),
     "convolutional, moved": replace(CONVOLUTIONAL, falling=24, **MOVED),
     "larger, on and off": replace(LARGER, falling=20, on_off=True, moved=(0.0, 0.0)),
+    "larger, on and off, moved": replace(LARGER, falling=24, on_off=True, moved=(0.05, 0.0)),
     "larger, moved": replace(LARGER, falling=20, **MOVED),
     "recordings": Setting("unit", 300, "mean", 5e-3, 2.0, 50.0, 100.0, 0.0, falling=15),
 }
