@@ -209,7 +209,7 @@ class _Loop:
                         self._store(value, at[name], mask)
 
     def _all(self, mask: ir.Value) -> ir.Value:
-        """Whether a mask holds in all lanes; they are the first ones that it holds in."""
+        """Whether a mask holds in all lanes: it holds in the first ones, so the last one tells."""
         return self.builder.extract_element(mask, WORD(self.kind.count - 1))
 
     def _call_for(self, address: ir.Value, stride: ir.Value) -> None:

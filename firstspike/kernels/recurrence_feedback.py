@@ -24,9 +24,10 @@ GROUP = 4 * AT_ONCE
 BLOCK = GROUP * UNITS
 
 PACKED = CONSTANTS * UNITS
+"""How far the packed constants of a block lie from the next block's."""
 
 SUMS = PACKED + UNITS
-"""How far the sums of a block's gradients lie apart: those of its constants and, behind them, of the bias."""
+"""The same for the sums of a block's gradients: those of its constants and, behind them, of the bias."""
 
 
 class Group(NamedTuple):

@@ -19,6 +19,9 @@ from firstspike.kernels.recurrence_rows import Decay, Part, Rows, compiled, offs
 
 NO_FEEDBACK, FEED_SPIKES, FEED_RELU = range(3)
 
+STATE = 3
+"""How many numbers a unit has as state: its current, its membrane and, while refractory, the steps that are left."""
+
 
 class Reset(NamedTuple):
     """What happens at a spike, and the surrogate slope peak / (1 + |z| (linear + square |z|)) of the way back.
@@ -111,7 +114,7 @@ def _advance(constants: np.ndarray, state: np.ndarray, f: Lif, to: ResetTrace, p
 def forward(f: Lif, to: ResetTrace, part: Part) -> None:
     """Run the recurrence without feedback and write what is wanted of the trace."""
     constants = pack(f.decay, part.n0, part.n1)
-    state = np.zeros(3 * room_of(part.n1 - part.n0), f.decay.alpha.dtype)
+    state = np.zeros(STATE * room_of(part.n1 - part.n0), f.decay.alpha.dtype)
     for b in range(part.b0, part.b1):
         state[:] = 0
         _advance(constants, state, f, to, Part(b, b + 1, part.n0, part.n1))
