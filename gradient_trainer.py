@@ -41,6 +41,7 @@ CODING = {
 }
 LEARNING = {
     "batch_size": 64,
+    "batch_parts": 1,
     "epochs": 200,
     "optimiser": "adamax",
     "lr": 1e-3,
@@ -210,10 +211,10 @@ class GradientTrainer(NetworkTrainer):
     # --- its part of the loop --------------------------------------------------------------------------------------
 
     def pinned(self) -> dict[str, Any]:
-        """The number of threads, over which torch's matrix products divide their sums."""
+        """The number of threads, over which torch's matrix products divide their sums, and the parts of a batch."""
         from torch import get_num_threads
 
-        return {"threads": get_num_threads()}
+        return {"threads": get_num_threads(), "batch_parts": self.engine.engine.processes.parts}
 
     def train(self, samples: Part, validation: Part | None = None, **how: Any) -> Position:
         """The loop; where torchrun started several processes, they learn together and part at its end."""

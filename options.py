@@ -25,6 +25,7 @@ NOT_COMPUTED = (
     *ACTIONS,
     "run_dir",
     "threads",
+    "batch_parts",
     "device",
     "tensorboard",
     "activation_maps",

@@ -23,7 +23,8 @@ class Recipe:
 
     `reg_thr` and `reg_thr_recurrent` bound spikes a step and unit (losses.py), 0 for no bound. `pad_to` fixes the
     length of every batch, which is else that of its longest sample. `position_lr` is the rate of learnt delays, which
-    have an Adam of their own with a cosine schedule; `peak` is how far one-cycle rises above `lr`.
+    have an Adam of their own with a cosine schedule; `peak` is how far one-cycle rises above `lr`. One process works on
+    a batch in `batch_parts`, one after the other, as so many processes would.
     """
 
     batch: int = 64
@@ -42,13 +43,14 @@ class Recipe:
     reg_thr_recurrent: float = 0.0
     drop_last: bool = False
     pad_to: int | None = None
+    batch_parts: int = 1
 
     def __post_init__(self) -> None:
         choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "loss": LOSSES, "loss_mode": LOSS_MODES}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(allowed)}")
-        for name in ("batch", "epochs"):
+        for name in ("batch", "epochs", "batch_parts"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if not self.lr > 0:

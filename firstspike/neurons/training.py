@@ -6,18 +6,21 @@ bit.
     engine.predict(source);  engine.scores(source)
 
 Every random draw is a function of (seed, epoch, sample), so neither the batch that a sample is in nor the number of
-processes changes it. Where torch.distributed runs, every process takes its share of each batch and gradients are
-averaged (DDP): losses are those of one process. N samples, T steps.
+processes changes it. Where torch.distributed runs, every process takes its part of each batch and gradients are
+averaged (DDP): losses are those of one process, but for rounding, and with `batch_parts=2` there the same bits as of
+two. N samples, T steps.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from firstspike.buffers import POOL
 from firstspike.data.batches import ahead
@@ -93,6 +96,23 @@ class Epoch:
     operations: float | None = None
 
 
+class Piece(NamedTuple):
+    """Part of a batch: samples, labels (N,), their indices in the source, and what the loss compares with."""
+
+    x: Batch
+    y: torch.Tensor
+    indices: np.ndarray
+    target: torch.Tensor
+
+
+class Shown(NamedTuple):
+    """What the network made of it: its output, losses (N,) and scores (N, classes)."""
+
+    output: Output
+    losses: torch.Tensor
+    scores: torch.Tensor
+
+
 @dataclass
 class Tally:
     """Sums of an epoch as it goes."""
@@ -112,12 +132,13 @@ class GradientEngine:
         self.network, self.recipe, self.seed = network.to(device), recipe, seed
         self.device, self.epoch = torch.device(device), 0
         self.optimiser = optimiser_of(recipe, self.network)
-        self.processes = Processes()
+        self.processes = Processes(recipe.batch_parts)
         self.parallel = self.processes.wrap(self.network)
 
     def leave(self) -> None:
         """From now on work alone, whatever other processes do."""
-        self.processes, self.parallel = Processes(alone=True), self.network
+        self.processes.leave()
+        self.parallel = self.network
 
     def fit_phase(
         self,
@@ -144,10 +165,11 @@ class GradientEngine:
             self.network.set_width(width_at(self.epoch, self.recipe.epochs))
         self.parallel.train()
         tally = Tally()
-        for x, y, indices in self._batches(source, order, augment, self.recipe.drop_last, mix is None):
-            self._step(x, y, indices, mix, tally)
+        for pieces, size in self._batches(source, order, augment, self.recipe.drop_last, mix is None):
+            self._step(pieces, size, mix, tally)
             if progress is not None:
                 progress(sum(map(sum, tally.counts)), sum(count[0] for count in tally.counts))
+        self.processes.agree(self.network)
         self.epoch += 1
         return self._result(tally)
 
@@ -157,8 +179,9 @@ class GradientEngine:
         self.parallel.eval()
         tally = Tally()
         with torch.no_grad():
-            for x, y, indices in self._batches(source, np.arange(len(source)), None, False, True):
-                self._measure(x, y, indices, tally)
+            for pieces, size in self._batches(source, np.arange(len(source)), None, False, True):
+                shown = [self._show(self.network, piece, "evaluation") for piece in pieces]
+                self._note(tally, pieces, shown, size, float(self._penalty(shown, size)))
         return self._result(tally)
 
     def scores(self, inputs: Source | np.ndarray) -> np.ndarray:
@@ -168,10 +191,11 @@ class GradientEngine:
         found = []
         with torch.no_grad():
             for start in range(0, len(source), self.recipe.batch):
-                indices = np.arange(start, min(start + self.recipe.batch, len(source)))
-                x = self._input(source, indices, indices, None, True)
-                output = self.network(x, seed=self._seeds(indices, "scores"))
-                found.append(reduce_time(output.potentials, self.recipe.loss_mode).float().cpu().numpy())
+                whole = np.arange(start, min(start + self.recipe.batch, len(source)))
+                for indices in self.processes.split(whole):
+                    x = self._input(source, indices, whole, None, True)
+                    output = self.network(x, seed=self._seeds(indices, "scores"))
+                    found.append(reduce_time(output.potentials, self.recipe.loss_mode).float().cpu().numpy())
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
     def predict(self, inputs: Source | np.ndarray) -> np.ndarray:
@@ -246,31 +270,25 @@ class GradientEngine:
 
     def _batches(
         self, source: Source, order: np.ndarray, augment: Augment | None, drop_last: bool, sparse: bool
-    ) -> Iterator[tuple[Batch, torch.Tensor, np.ndarray]]:
-        """Yield this process's share of every batch, made while the one before is in use, with the batch's indices."""
+    ) -> Iterator[tuple[list[Piece], int]]:
+        """Yield this process's pieces of every batch, made while the one before is in use, with the batch's size."""
         size = self.recipe.batch
         stop = len(order) // size * size if drop_last else len(order)
 
-        def task(whole: np.ndarray) -> Callable[[], tuple]:
-            def make() -> tuple:
-                own = self.processes.share(whole)
-                y = torch.from_numpy(np.asarray(source.labels[own]))
-                return self._input(source, own, whole, augment, sparse), y, whole
+        def task(whole: np.ndarray) -> Callable[[], tuple[list[Piece], int]]:
+            def piece(own: np.ndarray) -> Piece:
+                y = torch.from_numpy(np.asarray(source.labels[own])).to(self.device)
+                return Piece(self._input(source, own, whole, augment, sparse), y, own, y)
 
-            return make
+            return lambda: ([piece(own) for own in self.processes.own(whole)], len(whole))
 
-        chosen = [order[start : min(start + size, stop)] for start in range(0, stop, size)]
-        for x, y, whole in ahead(task(whole) for whole in chosen):
-            yield x, y.to(self.device), whole
+        return ahead(task(order[start : min(start + size, stop)]) for start in range(0, stop, size))
 
-    def _step(self, x: Batch, y: torch.Tensor, whole: np.ndarray, mix: Mix | None, tally: Tally) -> None:
-        seeds, target = self._seeds(self.processes.share(whole), PHASE), y
-        if mix is not None:
-            x, target = mix(x, y, draws.fold(draws.fold(self.seed, self.epoch), int(whole[0])))
-        output = self.parallel(x, seed=seeds)
-        losses, scores = self._losses(output, target)
-        penalty = self._penalty(output, len(whole))
-        loss = losses.sum() / len(whole) + penalty
+    def _step(self, pieces: list[Piece], size: int, mix: Mix | None, tally: Tally) -> None:
+        pieces = [self._mixed(piece, mix) for piece in pieces]
+        shown = [self._show(self._network_of(k), piece, PHASE) for k, piece in enumerate(pieces)]
+        penalty = self._penalty(shown, size)
+        loss = sum(each.losses.sum() for each in shown) / size + penalty
         if not bool(torch.isfinite(loss)):
             raise UserError(
                 f"the loss of epoch {self.epoch} is {loss.item()}; lower the learning rate ({self.recipe.lr})"
@@ -280,59 +298,60 @@ class GradientEngine:
         self.optimiser.step()
         if hasattr(self.network, "after_batch"):
             self.network.after_batch()
-        self._note(tally, x, y, output, losses.detach(), scores.detach(), whole, float(penalty.detach()))
+        self._note(tally, pieces, shown, size, float(penalty.detach()))
 
-    def _measure(self, x: Batch, y: torch.Tensor, whole: np.ndarray, tally: Tally) -> None:
-        output = self.network(x, seed=self._seeds(self.processes.share(whole), "evaluation"))
-        losses, scores = self._losses(output, y)
-        self._note(tally, x, y, output, losses, scores, whole, float(self._penalty(output, len(whole))))
+    def _network_of(self, part: int) -> Callable[..., Output]:
+        """Return the network as it trains on a part: normalisations gather statistics from the first part only."""
+        if part == 0:
+            return self.parallel
+        gathered = _statistics(self.network)
+        return lambda x, seed: functional_call(self.network, gathered, (x,), {"seed": seed})
 
-    def _losses(self, output: Output, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mixed(self, piece: Piece, mix: Mix | None) -> Piece:
+        if mix is None or not len(piece.indices):
+            return piece
+        seed = draws.fold(draws.fold(self.seed, self.epoch), int(piece.indices[0]))
+        x, target = mix(piece.x, piece.y, seed)
+        return piece._replace(x=x, target=target)
+
+    def _show(self, network: Callable[..., Output], piece: Piece, stage: str) -> Shown:
+        output = network(piece.x, seed=self._seeds(piece.indices, stage))
         scores = reduce_time(output.potentials, self.recipe.loss_mode)
         if self.recipe.loss == "squared-error":
-            return squared_error(scores, target, output.potentials.shape[1]), scores
-        return cross_entropy(scores, target, self.recipe.smoothing), scores
+            return Shown(output, squared_error(scores, piece.target, output.potentials.shape[1]), scores)
+        return Shown(output, cross_entropy(scores, piece.target, self.recipe.smoothing), scores)
 
-    def _penalty(self, output: Output, size: int) -> torch.Tensor:
+    def _penalty(self, shown: list[Shown], size: int) -> torch.Tensor:
         """Return the penalty on the whole batch's rates, of which every process contributes its samples' share."""
         recipe = self.recipe
         if recipe.reg_thr <= 0 and recipe.reg_thr_recurrent <= 0:
-            return output.potentials.new_zeros(())
-        share = output.potentials.shape[0] / size
-        own = summed_rates(output.layers)
-        spikes, fed_back = (self.processes.total(rate * share) for rate in (own.spikes, own.fed_back))
-        return regularisation(Rates(spikes, fed_back, own.units), recipe.reg_thr, recipe.reg_thr_recurrent)
+            return shown[0].losses.new_zeros(())
+        rates = [summed_rates(each.output.layers) for each in shown]
+        shares = [len(each.losses) / size for each in shown]
+        spikes = sum(rate.spikes * share for rate, share in zip(rates, shares, strict=True))
+        fed_back = sum(rate.fed_back * share for rate, share in zip(rates, shares, strict=True))
+        whole = Rates(self.processes.total(spikes), self.processes.total(fed_back), rates[0].units)
+        return regularisation(whole, recipe.reg_thr, recipe.reg_thr_recurrent)
 
-    def _note(
-        self,
-        tally: Tally,
-        x: Batch,
-        y: torch.Tensor,
-        output: Output,
-        losses: torch.Tensor,
-        scores: torch.Tensor,
-        whole: np.ndarray,
-        penalty: float,
-    ) -> None:
+    def _note(self, tally: Tally, pieces: list[Piece], shown: list[Shown], size: int, penalty: float) -> None:
         """Add a batch to the tally, the same on every process."""
-        size, answers = len(whole), scores.argmax(1)
-        sources = [event_count(x), *(layer.output.sum().item() for layer in output.layers)]
+        figures = zip(*map(self._figures, pieces, shown), strict=True)
+        loss, right, operations, *spikes = self.processes.sum_all([sum(each) for each in figures])
+        answers = [each.scores.argmax(1).cpu().numpy() for each in shown]
+        steps = [layer.output.shape[1] for layer in shown[0].output.layers]
+        tally.decisions.append(self.processes.join(answers, size))
+        tally.counts.append((int(right), size - int(right), 0))
+        tally.sums += [size, loss + penalty * size, sum(spikes), operations]
+        tally.rates.append(np.array(spikes) / size / steps)
+
+    def _figures(self, piece: Piece, shown: Shown) -> list[float]:
+        """Return loss, right answers, synaptic operations, and the spikes of each hidden layer, summed over samples."""
+        spikes = [layer.output.sum().item() for layer in shown.output.layers]
+        sources = [event_count(piece.x), *spikes]
         fan_out = self.network.fan_out() if hasattr(self.network, "fan_out") else [math.nan] * len(sources)
-        places = [size * layer.output.shape[1] for layer in output.layers]
-        totals = self.processes.sum_all(
-            [
-                losses.sum().item(),
-                (answers == y).sum().item(),
-                sum(sources[1:]),
-                sum(events * fan for events, fan in zip(sources, fan_out, strict=True)),
-                *(events / n for events, n in zip(sources[1:], places, strict=True)),
-            ]
-        )
-        right = int(totals[1])
-        tally.decisions.append(self.processes.gather(answers.cpu().numpy(), size))
-        tally.counts.append((right, size - right, 0))
-        tally.sums += [size, totals[0] + penalty * size, totals[2], totals[3]]
-        tally.rates.append(totals[4:])
+        operations = sum(events * fan for events, fan in zip(sources, fan_out, strict=True))
+        right = (shown.scores.argmax(1) == piece.y).sum().item()
+        return [shown.losses.sum().item(), right, operations, *spikes]
 
     def _result(self, tally: Tally) -> Epoch:
         samples, loss, spikes, operations = tally.sums
@@ -357,6 +376,12 @@ def as_source(inputs: Source | np.ndarray, labels: np.ndarray | None, *, need_la
             f"{len(inputs)} samples need as many labels, not {0 if labels is None else len(labels)}"
         )
     return Arrays(inputs, np.zeros(len(inputs), np.int64) if labels is None else np.asarray(labels, np.int64))
+
+
+def _statistics(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of what a network's normalisations gather from batches, by name."""
+    norms = {name for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
+    return {name: b.clone() for name, b in network.named_buffers() if name.rpartition(".")[0] in norms}
 
 
 def _fit(x: np.ndarray, steps: int) -> np.ndarray:

@@ -1,11 +1,5 @@
 """Networks, losses and the gradient engine: learning, resuming, batches, processes, errors."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -299,66 +293,6 @@ def test_convolutional_single_spikes_are_single():
     assert description.left == 5 * 3 * 2
 
 
-WORKER = """
-import sys
-from pathlib import Path
-import torch
-from firstspike.neurons.processes import joined
-from tests.unit.test_neurons_training import two_epochs
-torch.set_num_threads(1)
-with joined(gpus=False):
-    two_epochs(sys.argv[1] if torch.distributed.get_rank() == 0 else None)
-threads = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
-sys.exit(any("gloo" in name for name in threads))
-"""
-
-
-def two_epochs(path):
-    """Train on batches that do not divide evenly; write losses and weights."""
-    x, y = recordings(30)
-    network = NETWORKS["recurrent GS"].build(1)
-    engine = GradientEngine(network, Recipe(batch=7, lr=1e-2, reg_thr=0.1, reg_thr_recurrent=0.1), seed=3)
-    epochs = [engine.fit_phase("train", x, y) for _ in range(2)]
-    if path is not None:
-        np.savez(
-            path,
-            losses=[e.loss for e in epochs],
-            spikes=[e.spikes for e in epochs],
-            decisions=epochs[1].decisions,
-            counts=epochs[1].counts,
-            weight=network.maps[0].weight.detach().numpy(),
-        )
-
-
-def test_two_processes_learn_what_one_does(tmp_path):
-    two_epochs(tmp_path / "one.npz")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path / "two.npz")],
-            env={**shared, "RANK": str(rank)},
-            cwd=Path(__file__).parents[2],
-        )
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
-    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
-    np.testing.assert_allclose(two["spikes"], one["spikes"], rtol=1e-5)
-    np.testing.assert_allclose(two["weight"], one["weight"], atol=1e-5)
-    np.testing.assert_array_equal(two["decisions"], one["decisions"])
-    np.testing.assert_array_equal(two["counts"], one["counts"])
-
-
 WRONG = [
     (lambda: Dense(8, 3, "Izhikevich"), "unknown neuron"),
     (lambda: Dense(8, 3, hidden=()), "at least one layer"),
@@ -382,6 +316,7 @@ WRONG = [
     (lambda: Recipe(schedule="steps"), "one-cycle"),
     (lambda: Recipe(loss_mode="median"), "cumsum"),
     (lambda: Recipe(batch=0), "1 or more"),
+    (lambda: Recipe(batch_parts=0), "1 or more"),
     (lambda: Recipe(lr=0.0), "above 0"),
     (lambda: engine_for("LIF").fit_phase("decision", *recordings(4)), "choose from train"),
     (lambda: engine_for("LIF").fit_phase("train", recordings(4)[0]), "4 samples need"),
