@@ -47,7 +47,7 @@ from options import (
 from options import build_parser as run_parser
 from preparation import prepare
 from sweep_run import Run, carry_out, lost
-from utils import exit_status
+from utils import exit_status, wait_briefly
 
 HELP = """In the configuration, a YAML file like a run's config.yaml, every list is an axis of values to try. Where an
 option takes several numbers, `epochs: [2, 4, 10]` is one value, `epochs: [[2, 4, 10], [4, 8, 20]]` are two. Options of
@@ -289,4 +289,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     interrupt.ready()
+    wait_briefly()
     sys.exit(main())

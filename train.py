@@ -28,7 +28,7 @@ from models import get_model, list_models
 from network_trainer import Position
 from options import ACTIONS, computed, hyphenated, named, parse
 from preparation import prepare
-from utils import Launched, exit_status
+from utils import Launched, exit_status, wait_briefly
 
 
 def place_of_runs(options: Mapping[str, Any]) -> Path:
@@ -165,5 +165,6 @@ def hear_once(failure: threading.ExceptHookArgs) -> None:
 
 if __name__ == "__main__":
     interrupt.ready()
+    wait_briefly()
     threading.excepthook = hear_once
     sys.exit(main())

@@ -23,7 +23,7 @@ from firstspike.kernels.recurrence_reset import (
     ResetTrace,
 )
 from firstspike.kernels.recurrence_reset_back import ResetGradients
-from firstspike.kernels.recurrence_rows import Decay, Rows, launch, nothing, parts
+from firstspike.kernels.recurrence_rows import Decay, Rows, launch, nothing, parts, worthwhile
 from firstspike.kernels.recurrence_spikes import (
     BERNOULLI,
     DELTA,
@@ -103,8 +103,14 @@ def reset_backward(f: Lif, kept: ResetTrace, g: ResetGradients, samples: int, th
         _launch(recurrence_feedback.backward, (f, kept, g), samples, threads, recurrence_feedback.GROUP)
 
 
+PRODUCTS_A_STEP = 32
+"""Products of feedback that take as long as the rest of a unit's step."""
+
+
 def _launch(
     kernel: Callable[..., None], given: tuple[Any, ...], samples: int, threads: int, together: int = 1
 ) -> None:
     units = given[0].decay.alpha.size
+    products = 0 if together == 1 else units // PRODUCTS_A_STEP
+    threads = worthwhile(threads, samples * units * given[0].length * (1 + products))
     launch(lambda part: kernel(*given, part), parts(samples, units, threads, together), threads)

@@ -40,6 +40,9 @@ class Decay(NamedTuple):
 
 CONSTANTS = len(Decay._fields)
 
+WORK_OF_A_THREAD = 1 << 20
+"""Elements of a recurrence that take about a millisecond; handing a task to a thread takes 0.2."""
+
 
 class Part(NamedTuple):
     """One task: samples b0..b1-1, units n0..n1-1."""
@@ -103,7 +106,7 @@ def parts(samples: int, units: int, threads: int, together: int = 1) -> Iterator
     depend on the cut, so neither does the result on `threads`.
     """
     groups = -(-samples // together)
-    pieces = min(groups, 4 * threads if threads > 1 else 1)
+    pieces = min(groups, 2 * threads if threads > 1 else 1)
     width = UNITS if threads > samples and together == 1 else max(units, 1)
     for k in range(pieces):
         b0, b1 = k * groups // pieces * together, (k + 1) * groups // pieces * together
@@ -117,10 +120,20 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 
 def launch(task: Callable[[Part], None], tasks: Iterator[Part], threads: int) -> None:
-    """Run every task, on `threads` threads when there is more than one."""
-    if threads <= 1:
-        for part in tasks:
-            task(part)
-    else:
-        for _ in _workers(threads).map(task, tasks):
-            pass
+    """Run every task, on this thread and on others if there are to be more than one."""
+    left = iter(list(tasks))  # which gives every task to one thread only
+    others = [_workers(threads - 1).submit(_run_all, task, left) for _ in range(threads - 1)]
+    _run_all(task, left)
+    for other in others:
+        if not other.cancel():
+            other.result()
+
+
+def _run_all(task: Callable[[Part], None], tasks: Iterator[Part]) -> None:
+    for part in tasks:
+        task(part)
+
+
+def worthwhile(threads: int, work: int) -> int:
+    """Return how many threads are faster than one for so many elements."""
+    return min(threads, 1 + work // WORK_OF_A_THREAD)

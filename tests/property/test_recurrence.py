@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from firstspike.kernels import recurrence as kernels
+from firstspike.kernels import recurrence_rows
 from firstspike.kernels.lanes import UNITS, steps
 from firstspike.kernels.recurrence_draws import uniforms
 from firstspike.kernels.recurrence_feedback import GROUP
@@ -165,12 +166,12 @@ def test_threads_do_not_change_a_bit_of_what_goes_by_a_spool(name):
 def digests(neuron, x, r, counts):
     """Digests of a pass on so many threads each."""
     before, results = torch.get_num_threads(), []
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrence_rows, "WORK_OF_A_THREAD", 1)
         for threads in counts:
             torch.set_num_threads(threads)
             results.append(digest(*pass_through(neuron, x, r)))
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(before)
     return results
 
 
