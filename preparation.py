@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from extractor_trainer import ExtractorTrainer, rebuilt
+from firstspike.buffers import keep_freed_memory
 from firstspike.data import DataMissing, Dataset, load
 from firstspike.data.samples import Parts, Samples, Selection, chosen_rows, encoded
 from firstspike.data.timed import TimedSet
@@ -166,6 +167,7 @@ def prepare_in_time(options: Mapping[str, Any], say: Callable[[str], None]) -> E
     device = choose_device(options["device"], batched=True)
     say(str(device))
     use_threads(options["threads"] or max(1, available() // Launched.here().count))
+    keep_freed_memory()
     net = create_model(
         options["model"],
         classes=dataset.classes,

@@ -4,6 +4,7 @@ A buffer is free as soon as nothing outside the pool refers to it, which its ref
 tensor made of it) may be kept, viewed, saved for a backward pass or handed to anyone for as long as they like.
 """
 
+import ctypes
 import math
 import sys
 import threading
@@ -19,6 +20,20 @@ LIMIT = 1 << 31
 
 _ALIGN = 64
 """Bytes at whose multiples arrays begin: a matrix product's last bits may depend on where its factors begin."""
+
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of glibc's settings
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what torch frees, up to LIMIT bytes, for the tensors of the next batch.
+
+    Else it maps every tensor of some megabytes anew. Other C libraries are left alone.
+    """
+    change = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if change is not None:
+        change(_TRIM_THRESHOLD, LIMIT - 1)
+        change(_MMAP_MAX, 0)
 
 
 class Pool:
