@@ -30,6 +30,7 @@ import torch
 
 from benchmarks.machine import RESULTS, machine, markdown, say
 from firstspike import checkpoint
+from firstspike.buffers import keep_freed_memory
 from firstspike.data import load_recordings
 from firstspike.data.augment import move_frames
 from firstspike.data.binning import Nearest, binned
@@ -310,6 +311,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run as a command."""
     given = parsed(arguments)
     torch.set_num_threads(1)
+    keep_freed_memory()
     file = given.out / "single_spike.json"
     rows = merged(json.loads(file.read_text())["rows"] if file.exists() else [], measure(given))
     write_json(file, {"machine": machine(), "rows": rows})

@@ -7,8 +7,8 @@ bit.
 
 Every random draw is a function of (seed, epoch, sample), so neither the batch that a sample is in nor the number of
 processes changes it. Where torch.distributed runs, every process takes its part of each batch and gradients are
-averaged (DDP): losses are those of one process, but for rounding, and with `batch_parts=2` there the same bits as of
-two. N samples, T steps.
+averaged (DDP): losses are those of one process but for rounding, and the same bits where one process has as many
+`batch_parts`. N samples, T steps.
 """
 
 import math
