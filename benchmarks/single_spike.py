@@ -54,7 +54,7 @@ class Setting:
     `falling` is over how many epochs the rate falls to 0 along a cosine, 0 for a constant one. `convolutions` are the
     maps of layers before the hidden one. `moved` is by which share of their size training images are shifted and
     stretched at most (and mirrored, where the task allows it), `on_off` whether dark pixels spike in a channel of
-    their own.
+    their own, `smoothing` the share of a label that is spread over all classes.
     """
 
     code: str
@@ -72,12 +72,14 @@ class Setting:
     convolutions: tuple[int, ...] = ()
     moved: tuple[float, float] | None = None
     on_off: bool = False
+    smoothing: float = 0.0
 
     def recipe(self) -> Recipe:
         """How networks learn."""
         own = {"schedule": "cosine", "epochs": self.falling} if self.falling else {}
         return Recipe(
-            batch=128, optimiser="adamw", weight_decay=self.weight_decay, lr=self.lr, loss_mode=self.loss_mode, **own
+            batch=128, optimiser="adamw", weight_decay=self.weight_decay, lr=self.lr, loss_mode=self.loss_mode,
+            smoothing=self.smoothing, **own,
         )  # fmt: skip
 
     def network(self, shape: tuple[int, ...], single: bool) -> Fast | FastConv:
@@ -111,6 +113,7 @@ SETTINGS = {
     "convolutional, on and off": replace(CONVOLUTIONAL, falling=16, on_off=True, moved=(0.0, 0.0)),
     "convolutional, moved": replace(CONVOLUTIONAL, falling=24, **MOVED),
     "larger, on and off": replace(LARGER, falling=20, on_off=True, moved=(0.0, 0.0)),
+    "larger, on and off, smoothed": replace(LARGER, falling=15, on_off=True, moved=(0.0, 0.0), smoothing=0.1),
     "larger, on and off, moved": replace(LARGER, falling=24, on_off=True, moved=(0.05, 0.0)),
     "larger, moved": replace(LARGER, falling=20, **MOVED),
     "recordings": Setting("unit", 300, "mean", 5e-3, 2.0, 50.0, 100.0, 0.0, falling=15),
