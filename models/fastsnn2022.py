@@ -60,7 +60,6 @@ class FastSNN2022(FastTrainer):
         "convolutional-on-off": {**WIDE, **DECAY, **CONVOLUTIONAL, **ON_OFF},
         "convolutional-moved": {**WIDE, **CONVOLUTIONAL, **MOVED, "epochs": 24, "dataset": "mnist"},
         "larger-on-off": {**LARGER, **DECAY, **ON_OFF, "epochs": 20},
-        "larger-smoothed": {**LARGER, **DECAY, **ON_OFF, "epochs": 15, "smoothing": 0.1},
         "larger-moved": {**LARGER, **MOVED, "epochs": 20, "dataset": "mnist"},
         "recordings": {
             "dataset": "nmnist",

@@ -76,6 +76,9 @@ __all__ = [
     "reset_forward",
 ]
 
+PRODUCTS_A_STEP = 32
+"""Products of feedback that take as long as the rest of a unit's step."""
+
 
 def filter_forward(f: Filter, to: FilterTrace, samples: int, threads: int) -> None:
     """Run the linear recurrence; what holds anything of the trace is written."""
@@ -101,10 +104,6 @@ def reset_backward(f: Lif, kept: ResetTrace, g: ResetGradients, samples: int, th
         _launch(recurrence_reset_back.backward, (f, kept, g), samples, threads)
     else:
         _launch(recurrence_feedback.backward, (f, kept, g), samples, threads, recurrence_feedback.GROUP)
-
-
-PRODUCTS_A_STEP = 32
-"""Products of feedback that take as long as the rest of a unit's step."""
 
 
 def _launch(
